@@ -1,0 +1,67 @@
+//! Every bound of the gateway in one place. A bound's unit is in its name; what the peer gets when
+//! it is exceeded stands beside it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The bounds, with defaults that suit a gateway in front of a default Kafka broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest frame from a client or a broker, in bytes. Over it the connection is closed, as a
+    /// broker does (`socket.request.max.bytes`).
+    pub frame_bytes_max: u32,
+    /// Largest frame before a client has authenticated, in bytes. Over it the connection is closed.
+    pub frame_unauthenticated_bytes_max: u32,
+    /// Requests of one connection that wait for their response. At the bound the gateway stops reading.
+    pub in_flight_requests_max: u32,
+    /// Bytes queued towards one peer. At the bound the gateway stops reading from the other.
+    pub queued_bytes_max: u32,
+    /// Largest decompressed size of one record batch, in bytes. Over it the batch counts as unparseable.
+    pub batch_decompressed_bytes_max: u32,
+    /// Records in one batch. Over it the batch counts as unparseable.
+    pub batch_records_max: u32,
+    /// Headers in one record. Over it the batch counts as unparseable.
+    pub record_headers_max: u32,
+    /// Client connections of one shard. Over it new connections are closed at once.
+    pub connections_per_shard_max: u32,
+    /// Topic ids that one shard remembers. Over it the oldest are forgotten and resolved anew.
+    pub topic_ids_max: u32,
+    /// Partitions that one fetch session may hold. Over it the session falls back to full fetches.
+    pub fetch_session_partitions_max: u32,
+    /// Milliseconds a client may take from connecting to being authenticated. After it the connection is closed.
+    pub authentication_millis_max: u32,
+    /// Milliseconds without a byte either way after which a connection is closed (`connections.max.idle.ms`).
+    pub idle_millis_max: u32,
+    /// Milliseconds for connecting and logging in to the upstream. After it the client connection is closed.
+    pub upstream_connect_millis_max: u32,
+    /// Largest token accepted, in bytes. Over it authentication fails.
+    pub token_bytes_max: u32,
+    /// Largest evidence entry, in bytes. Over it the entry's resource list is cut and marked so.
+    pub evidence_entry_bytes_max: u32,
+    /// Bytes of evidence that may wait for being written in one shard. At the bound the shard stops reading requests.
+    pub evidence_pending_bytes_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 100 * 1024 * 1024,
+            frame_unauthenticated_bytes_max: 256 * 1024,
+            in_flight_requests_max: 256,
+            queued_bytes_max: 1024 * 1024,
+            batch_decompressed_bytes_max: 128 * 1024 * 1024,
+            batch_records_max: 1_000_000,
+            record_headers_max: 1000,
+            connections_per_shard_max: 20_000,
+            topic_ids_max: 100_000,
+            fetch_session_partitions_max: 10_000,
+            authentication_millis_max: 10_000,
+            idle_millis_max: 600_000,
+            upstream_connect_millis_max: 10_000,
+            token_bytes_max: 64 * 1024,
+            evidence_entry_bytes_max: 1024 * 1024,
+            evidence_pending_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}

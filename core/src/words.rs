@@ -1,0 +1,259 @@
+//! The words of the domain, used under these names everywhere in code and documents.
+//!
+//! Names of operations and resource types are Kafka's (`AclOperation`, `ResourceType`), so that a
+//! grant reads like the ACL it replaces.
+
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z. `core` and `policy` never read a
+/// clock; whoever calls them passes the time in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The far future: an end that never comes.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// From whole seconds since the epoch, as in a token's `exp`.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1_000_000))
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Milliseconds from `earlier` to `self`, at least 0.
+    #[must_use]
+    pub const fn millis_since(self, earlier: Self) -> i64 {
+        let micros = self.0.saturating_sub(earlier.0);
+        if micros < 0 { 0 } else { micros / 1000 }
+    }
+
+    /// This time and `millis` more.
+    #[must_use]
+    pub const fn plus_millis(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis.saturating_mul(1000)))
+    }
+}
+
+/// Who: an identity as its issuer vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Principal {
+    /// The issuer (OIDC `iss`, or `tls` for a client certificate).
+    pub issuer: Arc<str>,
+    /// The subject at that issuer (OIDC `sub`, or the certificate's subject).
+    pub subject: Arc<str>,
+    /// The name that policy and evidence use; by default the subject.
+    pub name: Arc<str>,
+    /// Group names, as the issuer's claim gives them.
+    pub groups: Vec<Arc<str>>,
+}
+
+impl Principal {
+    /// The principal of a connection that has not (or cannot) authenticate.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        let none: Arc<str> = Arc::from("");
+        Self { issuer: none.clone(), subject: none, name: Arc::from("ANONYMOUS"), groups: Vec::new() }
+    }
+}
+
+/// One authenticated principal on one connection. A UUIDv7: sortable by start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub uuid::Uuid);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is done to a resource: Kafka's `AclOperation` without `ANY` and `UNKNOWN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Operation {
+    /// Fetch records, join a group, commit an offset.
+    Read = 0,
+    /// Produce records, use a transactional id.
+    Write = 1,
+    /// Create topics.
+    Create = 2,
+    /// Delete topics, records or groups.
+    Delete = 3,
+    /// Change a topic's partitions, ACLs, quotas, reassignments.
+    Alter = 4,
+    /// See that a resource exists and its metadata.
+    Describe = 5,
+    /// Broker to broker.
+    ClusterAction = 6,
+    /// Read configurations.
+    DescribeConfigs = 7,
+    /// Change configurations.
+    AlterConfigs = 8,
+    /// Produce idempotently (implied by `write` on any topic, as on a broker).
+    IdempotentWrite = 9,
+    /// Create delegation tokens for another user.
+    CreateTokens = 10,
+    /// Describe delegation tokens of another user.
+    DescribeTokens = 11,
+    /// Prepare a two-phase commit of a transaction (KIP-939).
+    TwoPhaseCommit = 12,
+}
+
+impl Operation {
+    /// Every operation, in order.
+    pub const ALL: [Self; 13] = [
+        Self::Read,
+        Self::Write,
+        Self::Create,
+        Self::Delete,
+        Self::Alter,
+        Self::Describe,
+        Self::ClusterAction,
+        Self::DescribeConfigs,
+        Self::AlterConfigs,
+        Self::IdempotentWrite,
+        Self::CreateTokens,
+        Self::DescribeTokens,
+        Self::TwoPhaseCommit,
+    ];
+
+    /// The name in policy files and evidence.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Alter => "alter",
+            Self::Describe => "describe",
+            Self::ClusterAction => "cluster_action",
+            Self::DescribeConfigs => "describe_configs",
+            Self::AlterConfigs => "alter_configs",
+            Self::IdempotentWrite => "idempotent_write",
+            Self::CreateTokens => "create_tokens",
+            Self::DescribeTokens => "describe_tokens",
+            Self::TwoPhaseCommit => "two_phase_commit",
+        }
+    }
+
+    /// Whether a grant of `self` also grants `other`, as Kafka's authorizer has it: read, write,
+    /// delete and alter imply describe; alter_configs implies describe_configs.
+    #[must_use]
+    pub const fn implies(self, other: Self) -> bool {
+        self as u8 == other as u8
+            || matches!(
+                (self, other),
+                (Self::Read | Self::Write | Self::Delete | Self::Alter, Self::Describe)
+                    | (Self::AlterConfigs, Self::DescribeConfigs)
+            )
+    }
+}
+
+/// A resource that an operation is about, borrowed from the request that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource<'a> {
+    /// A topic, or one partition of it where the request names one.
+    Topic {
+        /// The topic's name.
+        name: &'a str,
+        /// The partition, where the request names one.
+        partition: Option<i32>,
+    },
+    /// A consumer, classic, share or streams group.
+    Group(&'a str),
+    /// A transactional id.
+    TransactionalId(&'a str),
+    /// The cluster as a whole.
+    Cluster,
+    /// A delegation token, by id.
+    DelegationToken(&'a str),
+    /// A user, as `User:name` (delegation tokens and SCRAM credentials of others).
+    User(&'a str),
+}
+
+impl<'a> Resource<'a> {
+    /// A topic as a whole.
+    #[must_use]
+    pub const fn topic(name: &'a str) -> Self {
+        Self::Topic { name, partition: None }
+    }
+
+    /// One partition of a topic.
+    #[must_use]
+    pub const fn partition(name: &'a str, partition: i32) -> Self {
+        Self::Topic { name, partition: Some(partition) }
+    }
+
+    /// The resource type's name, as in policy files and evidence.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Topic { .. } => "topic",
+            Self::Group(_) => "group",
+            Self::TransactionalId(_) => "transactional_id",
+            Self::Cluster => "cluster",
+            Self::DelegationToken(_) => "delegation_token",
+            Self::User(_) => "user",
+        }
+    }
+
+    /// The resource's name; `kafka-cluster` for the cluster, as in Kafka's ACLs.
+    #[must_use]
+    pub const fn name(&self) -> &'a str {
+        match self {
+            Self::Topic { name, .. } => name,
+            Self::Group(n) | Self::TransactionalId(n) | Self::DelegationToken(n) | Self::User(n) => n,
+            Self::Cluster => "kafka-cluster",
+        }
+    }
+}
+
+/// Which way records travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From a client to the upstream.
+    Produce,
+    /// From the upstream to a client.
+    Fetch,
+}
+
+/// A class of personal data that the scanner finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum DataClass {
+    /// An e-mail address.
+    Email = 0,
+    /// A telephone number in international form (E.164).
+    Phone = 1,
+    /// A payment card number (ISO/IEC 7812, Luhn).
+    PaymentCard = 2,
+}
+
+impl DataClass {
+    /// Every class, in order of its number.
+    pub const ALL: [Self; 3] = [Self::Email, Self::Phone, Self::PaymentCard];
+
+    /// The name in policy files and evidence.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Phone => "phone",
+            Self::PaymentCard => "payment_card",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The whole gateway measured from outside: generator, blackhole broker, oracle, report.

@@ -1,0 +1,3 @@
+//! Tidegate decides here. No socket, no clock: keys and time are arguments.
+
+pub mod view;

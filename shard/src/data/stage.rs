@@ -1,0 +1,197 @@
+//! What the stages of the hot path pass to each other.
+//!
+//! A stage is a pure function: a request or response body in, a [`Verdict`] or a new body out, and
+//! what it learned for the evidence in a [`Draft`]. It does no I/O; the session asks the upstream
+//! where a verdict wants it.
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use tidegate_core::event::{FindingCount, ResourceUse};
+use tidegate_core::header::RequestHeader;
+use tidegate_core::limits::Limits;
+use tidegate_core::words::{Operation, Resource, Timestamp};
+use tidegate_policy::view::{Decision, View};
+use uuid::Uuid;
+
+use super::addresses::Addresses;
+use super::topics::TopicIds;
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The header's fields and where the body begins.
+    pub header: RequestHeader,
+    /// The whole frame, length prefix included.
+    pub frame: Bytes,
+}
+
+impl Request {
+    /// The API asked for.
+    #[must_use]
+    pub fn api(&self) -> ApiKey {
+        self.header.api
+    }
+
+    /// The API version.
+    #[must_use]
+    pub fn version(&self) -> i16 {
+        self.header.version
+    }
+
+    /// The body, sharing the frame's memory.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        self.frame.slice(self.header.body_start..)
+    }
+
+    /// The client's `client.id`.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.header.client_id(&self.frame)
+    }
+}
+
+/// All that a stage may consult. Borrowed from the session and its shard for one call.
+pub struct Scope<'a> {
+    /// The principal's rights, current as of this request.
+    pub view: &'a View,
+    /// Now.
+    pub now: Timestamp,
+    /// The bounds.
+    pub limits: &'a Limits,
+    /// The cluster's topic ids and names, as far as this shard knows them.
+    pub topics: &'a mut TopicIds,
+    /// How brokers' addresses look to clients; learns the real ones.
+    pub addresses: &'a mut Addresses,
+    /// What happens to records that cannot be parsed.
+    pub on_unparseable: OnUnparseable,
+}
+
+/// What happens to a record or batch that masking rules apply to but that cannot be parsed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnparseable {
+    /// Refused with an error to the client.
+    #[default]
+    Reject,
+    /// The whole value is replaced, where the batch at least can be walked; else refused.
+    MaskWholeValue,
+    /// Passed on as it is, and named in the evidence.
+    Pass,
+}
+
+/// What becomes of a request.
+pub enum Verdict {
+    /// The very bytes that came go to the upstream; its response passes as it comes.
+    Forward,
+    /// The very bytes go; the response is shown to `respond`.
+    ForwardThen(Box<dyn Respond>),
+    /// Another body goes to the upstream, in `version` (the client's own, unless the stage
+    /// translates); the response, in that version, is shown to `respond`.
+    Rewrite {
+        /// The version that the upstream is asked in.
+        version: i16,
+        /// The body that it gets.
+        body: Bytes,
+        /// What sees the response. It must yield a body in the client's version.
+        respond: Box<dyn Respond>,
+    },
+    /// The gateway answers with this body, in order; the upstream is not asked.
+    Answer(Bytes),
+    /// These topic ids must be resolved first; then the stage is asked again with the same
+    /// request, and must then answer without those that still are unknown.
+    Resolve(Vec<Uuid>),
+    /// Nothing is sent and nothing will be answered: an acks=0 Produce that goes through.
+    ForwardWithoutResponse {
+        /// The body for the upstream, `None` for the very bytes.
+        body: Option<Bytes>,
+    },
+    /// The connection is closed, as a broker closes it, with the reason for log and evidence.
+    Close(String),
+}
+
+/// Sees the upstream's response body to one request.
+pub trait Respond {
+    /// The body for the client in the client's version, or `None` to let the very bytes pass
+    /// (only where the upstream was asked in the client's version).
+    ///
+    /// # Errors
+    /// [`StageError`] where the upstream's response cannot be understood or enforced: the client's
+    /// connection is closed rather than anything unchecked passed on.
+    fn respond(self: Box<Self>, body: Bytes, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Option<Bytes>, StageError>;
+}
+
+/// A message that cannot be handled. The connection is closed and the evidence says why.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The client sent what cannot be decoded.
+    #[error("the client's {api:?} v{version} request cannot be decoded: {reason}")]
+    Request {
+        /// The API.
+        api: ApiKey,
+        /// Its version.
+        version: i16,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// The upstream sent what cannot be decoded or must not be passed on.
+    #[error("the upstream's {api:?} v{version} response cannot be passed on: {reason}")]
+    Response {
+        /// The API.
+        api: ApiKey,
+        /// Its version.
+        version: i16,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What an exchange will say in the evidence, filled by the stages.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// What was touched, with each decision.
+    pub resources: Vec<ResourceUse>,
+    /// What was found.
+    pub findings: Vec<FindingCount>,
+    /// Upstream error codes other than 0.
+    pub upstream_errors: Vec<i32>,
+    /// A sentence, where something needs saying.
+    pub detail: String,
+    /// Something was refused because it could not be parsed.
+    pub malformed: bool,
+}
+
+impl Scope<'_> {
+    /// Asks policy and writes the answer into the draft.
+    pub fn authorise(&self, operation: Operation, resource: Resource<'_>, draft: &mut Draft) -> bool {
+        let decision = self.view.authorise(operation, resource, self.now);
+        draft.decided(operation, resource, &decision)
+    }
+
+    /// Asks policy without leaving an entry: for filtering lists, where what is left out is not an attempt.
+    #[must_use]
+    pub fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        self.view.authorise(operation, resource, self.now).allowed
+    }
+}
+
+impl Draft {
+    /// Notes one decision and returns whether it allows.
+    pub fn decided(&mut self, operation: Operation, resource: Resource<'_>, decision: &Decision) -> bool {
+        let partition = match resource {
+            Resource::Topic { partition, .. } => partition,
+            _ => None,
+        };
+        self.resources.push(ResourceUse {
+            kind: resource.kind().to_owned(),
+            name: resource.name().to_owned(),
+            partition,
+            operation: operation.name().to_owned(),
+            allowed: decision.allowed,
+            rule: decision.rule.to_string(),
+            purpose: decision.purpose.to_string(),
+            ..ResourceUse::default()
+        });
+        decision.allowed
+    }
+}

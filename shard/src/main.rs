@@ -1,0 +1,3 @@
+//! placeholder
+/// entry
+fn main() {}

@@ -1,3 +1,4 @@
 //! Tidegate decides here. No socket, no clock: keys and time are arguments.
 
+pub mod mask;
 pub mod view;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tidegate_core::words::{Direction, Operation, Resource, Timestamp};
 
+pub use crate::mask::MaskPlan;
+
 /// The answer to one question of authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -58,7 +60,3 @@ impl View {
         None
     }
 }
-
-/// The compiled mask rules for one topic and direction, for one principal.
-#[derive(Debug)]
-pub struct MaskPlan {}

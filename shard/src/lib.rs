@@ -1,3 +1,7 @@
 //! The running gateway: `data` is the hot path, `control` everything that is not per record.
 
+pub mod config;
 pub mod data;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod shared;

@@ -1,0 +1,381 @@
+//! The gateway's configuration: YAML text becomes one typed, checked [`Config`] before anything binds.
+//!
+//! Reading order: `file` is what people write, `values` the scalars in it, `check` makes a
+//! [`Config`] of it and reports every error at once, each with the key's path and line.
+//! Invariants of a [`Config`]: ports don't overlap, every path is absolute or relative to the
+//! process and named files could be opened, one way of telling brokers apart per listener, SNI only
+//! with TLS.
+
+mod check;
+pub mod file;
+pub mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidegate_core::limits::Limits;
+
+use tidegate_policy::document::{self, Problem};
+pub use tidegate_policy::identity::IssuerConfig;
+
+pub use self::values::HostPort;
+use crate::data::addresses::Scheme;
+use crate::data::stage::OnUnparseable;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The gateway's name in its evidence.
+    pub origin: Arc<str>,
+    /// How many shards run, at least 1.
+    pub shards: usize,
+    /// Where clients connect, at least one.
+    pub listeners: Vec<Listener>,
+    /// The Kafka cluster behind the gateway.
+    pub upstream: Upstream,
+    /// Whose tokens are believed.
+    pub identity: Identity,
+    /// The policy file.
+    pub policy_file: PathBuf,
+    /// What happens to records that cannot be parsed.
+    pub on_unparseable: OnUnparseable,
+    /// The evidence.
+    pub evidence: Evidence,
+    /// Health, metrics, reload.
+    pub control: Control,
+    /// How long in-flight requests may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Every bound of the gateway.
+    pub limits: Arc<Limits>,
+    /// The gateway's own log.
+    pub log: Log,
+    /// What is allowed but probably not meant, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the file's order; or the one sentence why it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Problem {
+                file: Arc::from(name.as_str()),
+                path: String::new(),
+                line: 1,
+                column: 1,
+                message: format!("cannot be read: {error}"),
+            }]
+        })?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::parse(&text, path, cores)
+    }
+
+    /// Checks `text`, which stands in the file at `path`, for a machine of `cores` cores.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the file's order.
+    pub fn parse(text: &str, path: &Path, cores: usize) -> Result<Self, Vec<Problem>> {
+        document::load::<file::File, Self>(text, &path.display().to_string(), |parsed| {
+            check::check(&parsed.value, path, cores)
+                .map_err(|complaints| complaints.into_iter().map(|(path, what)| parsed.problem(path, what)).collect())
+        })
+    }
+
+    /// The JSON Schema that configuration files are held against.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        document::schema::<file::File>()
+    }
+}
+
+/// A place where clients connect.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name in logs, metrics and evidence.
+    pub name: Arc<str>,
+    /// The port that clients bootstrap with.
+    pub bootstrap: SocketAddr,
+    /// How brokers' addresses look to clients.
+    pub scheme: Arc<Scheme>,
+    /// Every socket to listen on, the bootstrap socket first, with where its connections go. With
+    /// SNI there is one, and the server name says more: see [`Listener::target_of_server_name`].
+    pub sockets: Vec<(SocketAddr, Target)>,
+    /// The host that clients bootstrap with, where brokers are told apart by SNI.
+    pub sni_bootstrap_host: Option<Arc<str>>,
+    /// TLS towards clients.
+    pub tls: Option<ListenerTls>,
+    /// SASL towards clients.
+    pub sasl: Option<ListenerSasl>,
+    /// Whether a PROXY header comes first.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Which broker a client's connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// Any: a bootstrap connection.
+    Bootstrap,
+    /// The broker with this node id.
+    Broker(i32),
+}
+
+impl Listener {
+    /// Which broker a TLS server name (SNI) is for; `None` where it is none of this listener's.
+    /// Without SNI routing every name is fine and the socket decides: `Some(Bootstrap)`.
+    #[must_use]
+    pub fn target_of_server_name(&self, name: Option<&str>) -> Option<Target> {
+        let (Scheme::SniHostPerBroker { host_pattern, .. }, Some(bootstrap)) =
+            (&*self.scheme, &self.sni_bootstrap_host)
+        else {
+            return Some(Target::Bootstrap);
+        };
+        let name = name?.to_ascii_lowercase();
+        if name == **bootstrap {
+            return Some(Target::Bootstrap);
+        }
+        let (before, after) = host_pattern.split_once(check::NODE_ID)?;
+        let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+        if digits.is_empty()
+            || !digits.bytes().all(|b| b.is_ascii_digit())
+            || (digits.len() > 1 && digits.starts_with('0'))
+        {
+            return None;
+        }
+        digits.parse().ok().map(Target::Broker)
+    }
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    /// The certificate chain, PEM.
+    pub certificate_file: PathBuf,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+    /// The authorities of client certificates, PEM; present unless `client_auth` is `none`.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients show a certificate.
+    pub client_auth: ClientAuth,
+    /// Which part of it names the principal.
+    pub principal_from: PrincipalFrom,
+}
+
+/// SASL towards clients.
+#[derive(Debug, Clone)]
+pub struct ListenerSasl {
+    /// The mechanisms offered, at least one, each once.
+    pub mechanisms: Vec<Mechanism>,
+    /// The longest that a session lasts, whatever its token says.
+    pub session_max: Option<Duration>,
+}
+
+/// The Kafka cluster behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// `host:port` of some brokers, at least one.
+    pub bootstrap_servers: Vec<HostPort>,
+    /// TLS towards the brokers.
+    pub tls: Option<file::UpstreamTls>,
+    /// How the gateway logs in.
+    pub sasl: UpstreamSasl,
+    /// How often brokers' addresses are asked for.
+    pub metadata_interval: Duration,
+}
+
+/// Whose tokens are believed.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The OIDC providers.
+    pub issuers: Vec<IssuerConfig>,
+    /// Authorities for the providers' HTTPS certificates; `None` for the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How often signing keys are fetched anew.
+    pub refresh_interval: Duration,
+}
+
+/// The evidence.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The folder of the segment files.
+    pub directory: PathBuf,
+    /// When a response may leave.
+    pub release: Release,
+    /// The size of a segment file, in bytes, a multiple of 4096.
+    pub segment_bytes: u64,
+}
+
+/// Whether clients show a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// They aren't asked to.
+    #[default]
+    None,
+    /// They may; one that is shown must be valid.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// Which part of a client certificate names the principal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalFrom {
+    /// The subject's common name.
+    #[default]
+    CommonName,
+    /// The whole subject, RFC 4514.
+    DistinguishedName,
+    /// The first DNS name.
+    SanDns,
+    /// The first e-mail address.
+    SanEmail,
+    /// The first URI (SPIFFE).
+    SanUri,
+}
+
+/// A SASL mechanism offered to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+pub enum Mechanism {
+    /// RFC 7628, with a token of one of the issuers.
+    #[serde(rename = "OAUTHBEARER")]
+    OAuthBearer,
+    /// RFC 4616, with the token as password.
+    #[serde(rename = "PLAIN")]
+    Plain,
+}
+
+impl Mechanism {
+    /// The mechanism's name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OAuthBearer => "OAUTHBEARER",
+            Self::Plain => "PLAIN",
+        }
+    }
+}
+
+/// Whether a PROXY protocol header comes before each connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// No; one that comes is taken for garbage.
+    #[default]
+    None,
+    /// Yes, version 1 or 2; a connection without one is closed.
+    V1OrV2,
+}
+
+/// How the gateway logs in to the brokers. Secrets are files, so that they can be rotated and never stand here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "mechanism", deny_unknown_fields)]
+pub enum UpstreamSasl {
+    /// It doesn't.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    /// RFC 4616.
+    #[serde(rename = "PLAIN")]
+    Plain {
+        /// The gateway's user.
+        username: String,
+        /// The file that holds its password; a newline at the end is left out.
+        password_file: PathBuf,
+    },
+    /// RFC 7677.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256 {
+        /// The gateway's user.
+        username: String,
+        /// The file that holds its password.
+        password_file: PathBuf,
+    },
+    /// RFC 7677 with SHA-512, as Kafka has it.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512 {
+        /// The gateway's user.
+        username: String,
+        /// The file that holds its password.
+        password_file: PathBuf,
+    },
+    /// RFC 7628 with a token that something else keeps fresh.
+    #[serde(rename = "OAUTHBEARER")]
+    OAuthBearer {
+        /// The file that holds the token.
+        token_file: PathBuf,
+    },
+}
+
+impl UpstreamSasl {
+    /// The file that holds the secret.
+    #[must_use]
+    pub fn secret_file(&self) -> Option<&Path> {
+        match self {
+            Self::None => None,
+            Self::Plain { password_file, .. }
+            | Self::ScramSha256 { password_file, .. }
+            | Self::ScramSha512 { password_file, .. } => Some(password_file),
+            Self::OAuthBearer { token_file } => Some(token_file),
+        }
+    }
+}
+
+/// When a response that carries data may leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// Once its evidence is written: survives a crash of the process.
+    #[default]
+    Written,
+    /// Once its evidence is on the disk: survives power loss.
+    Durable,
+    /// At once: evidence of the last moments may be lost.
+    Async,
+}
+
+/// Health, metrics, reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control {
+    /// The address to listen on.
+    pub bind: SocketAddr,
+}
+
+/// The gateway's own log, on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// One line of text or one JSON object an event.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`, or filters like `info,tidegate::control=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log events are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line of text.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,463 @@
+//! Makes a checked [`Config`] of what the file says. Every problem is found, not only the first.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File as OpenFile;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::values::{self, NodeIds, Shards, Span, Written};
+use super::{
+    ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls, Mechanism, Release, Target,
+    Upstream, UpstreamSasl, file,
+};
+use crate::data::addresses::Scheme;
+
+/// The place of the node id in a host pattern.
+pub(super) const NODE_ID: &str = "$(node_id)";
+
+/// Segments are written in blocks of this many bytes.
+const BLOCK_BYTES: u64 = 4096;
+const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+const SEGMENT_BYTES_MAX: u64 = 1 << 40;
+const NODE_IDS_MAX: u32 = 1000;
+
+/// A problem's key path and what is wrong there.
+pub(super) type Complaint = (String, String);
+
+/// Collects problems while a [`Config`] is put together.
+struct Checker<'a> {
+    folder: &'a Path,
+    complaints: Vec<Complaint>,
+    warnings: Vec<String>,
+    /// Who has which port, to find overlaps.
+    taken: BTreeMap<u16, Vec<(IpAddr, String)>>,
+}
+
+/// The configuration, or everything that is wrong with it.
+pub(super) fn check(file: &file::File, source: &Path, cores: usize) -> Result<Config, Vec<Complaint>> {
+    let folder = source.parent().unwrap_or_else(|| Path::new(""));
+    let mut checker = Checker { folder, complaints: Vec::new(), warnings: Vec::new(), taken: BTreeMap::new() };
+    let config = checker.config(file, source, cores);
+    if checker.complaints.is_empty() { Ok(config) } else { Err(checker.complaints) }
+}
+
+impl Checker<'_> {
+    fn config(&mut self, file: &file::File, source: &Path, cores: usize) -> Config {
+        self.origin(&file.origin);
+        let listeners = self.listeners(&file.listeners);
+        let control = self.control(&file.control);
+        self.limits(&file.limits);
+        self.log(&file.log);
+        let drain_timeout = self.span("drain_timeout", &file.drain_timeout, Duration::from_secs(3600));
+        let identity = self.identity(file);
+        let policy_file = self.readable("policy_file", &file.policy_file);
+        Config {
+            file: source.to_owned(),
+            origin: Arc::from(file.origin.as_str()),
+            shards: self.shards(&file.shards, cores),
+            listeners,
+            upstream: self.upstream(&file.upstream),
+            identity,
+            policy_file,
+            on_unparseable: file.on_unparseable,
+            evidence: self.evidence(&file.evidence),
+            control,
+            drain_timeout,
+            limits: Arc::new(file.limits.clone()),
+            log: file.log.clone(),
+            warnings: std::mem::take(&mut self.warnings),
+        }
+    }
+
+    fn complain(&mut self, path: impl Into<String>, what: impl Into<String>) {
+        self.complaints.push((path.into(), what.into()));
+    }
+
+    fn warn(&mut self, path: &str, what: impl AsRef<str>) {
+        self.warnings.push(format!("{path}: {}", what.as_ref()));
+    }
+
+    fn origin(&mut self, origin: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+        if origin.is_empty() || origin.len() > 128 || !origin.chars().all(allowed) {
+            self.complain(
+                "origin",
+                "must have 1 to 128 letters, digits or `.` `_` `-` `/` `:`: it names this gateway in its evidence",
+            );
+        }
+    }
+
+    fn control(&mut self, control: &file::Control) -> Control {
+        let bind =
+            self.read("control.bind", &control.bind).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+        if bind.port() != 0 {
+            self.take_port("control.bind", bind);
+        }
+        if !bind.ip().is_loopback() {
+            self.warn(
+                "control.bind",
+                format!("{bind} can be reached from other machines, and whoever reaches it may reload the policy"),
+            );
+        }
+        Control { bind }
+    }
+
+    fn shards(&mut self, shards: &Written<Shards>, cores: usize) -> usize {
+        match self.read("shards", shards) {
+            None | Some(Shards::Auto) => cores.max(1),
+            Some(Shards::Count(count)) => {
+                let count = usize::from(count);
+                if count > cores {
+                    self.warn("shards", format!("{count} shards share {cores} cores; they will wait for each other"));
+                }
+                count
+            }
+        }
+    }
+
+    fn listeners(&mut self, listeners: &[file::Listener]) -> Vec<Listener> {
+        if listeners.is_empty() {
+            self.complain("listeners", "must have at least one listener");
+        }
+        let mut names = HashSet::new();
+        let mut checked = Vec::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            let path = format!("listeners[{index}]");
+            if listener.name.is_empty() || !names.insert(listener.name.as_str()) {
+                self.complain(
+                    format!("{path}.name"),
+                    format!("`{}` is empty or another listener's name", listener.name),
+                );
+            }
+            if let Some(listener) = self.listener(&path, listener) {
+                checked.push(listener);
+            }
+        }
+        checked
+    }
+
+    fn listener(&mut self, path: &str, listener: &file::Listener) -> Option<Listener> {
+        let bind = self.read(&format!("{path}.bind"), &listener.bind)?;
+        let bootstrap = SocketAddr::new(bind, listener.bootstrap_port);
+        if listener.bootstrap_port == 0 {
+            self.complain(format!("{path}.bootstrap_port"), "must not be 0: clients need to know it");
+        } else {
+            self.take_port(&format!("{path}.bootstrap_port"), bootstrap);
+        }
+        let tls = listener.tls.as_ref().map(|tls| self.listener_tls(&format!("{path}.tls"), tls));
+        let sasl = listener.sasl.as_ref().map(|sasl| self.listener_sasl(&format!("{path}.sasl"), sasl, tls.is_some()));
+        let certificate_required = tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required);
+        if sasl.is_none() && !certificate_required {
+            self.warn(
+                path,
+                "has neither `sasl` nor required client certificates: callers without one are the principal ANONYMOUS",
+            );
+        }
+        let (scheme, sockets) = match (&listener.broker_ports, &listener.sni) {
+            (Some(ports), None) => self.port_per_broker(path, listener, ports, bootstrap)?,
+            (None, Some(sni)) => self.sni_host_per_broker(path, sni, bootstrap, tls.is_some()),
+            _ => {
+                self.complain(
+                    path,
+                    "needs either `broker_ports` (a port per broker) or `sni` (a host name per broker), and not both",
+                );
+                return None;
+            }
+        };
+        Some(Listener {
+            name: Arc::from(listener.name.as_str()),
+            bootstrap,
+            scheme: Arc::new(scheme),
+            sockets,
+            sni_bootstrap_host: listener.sni.as_ref().map(|sni| Arc::from(sni.bootstrap_host.to_ascii_lowercase())),
+            tls,
+            sasl,
+            proxy_protocol: listener.proxy_protocol,
+        })
+    }
+
+    fn port_per_broker(
+        &mut self,
+        path: &str,
+        listener: &file::Listener,
+        ports: &file::BrokerPorts,
+        bootstrap: SocketAddr,
+    ) -> Option<(Scheme, Vec<(SocketAddr, Target)>)> {
+        let host = listener.advertised_host.as_deref().unwrap_or_default();
+        if !values::is_host_name(host) && host.parse::<IpAddr>().is_err() {
+            self.complain(format!("{path}.advertised_host"), "must be the host that clients reach this listener under");
+        }
+        let node_ids: NodeIds = self.read(&format!("{path}.broker_ports.node_ids"), &ports.node_ids)?;
+        let count = node_ids.count();
+        if count > NODE_IDS_MAX {
+            self.complain(
+                format!("{path}.broker_ports.node_ids"),
+                format!("{count} node ids are too many; at most {NODE_IDS_MAX} get a port"),
+            );
+            return None;
+        }
+        let advertised = ports.advertised_first_port.unwrap_or(ports.first_port);
+        for (key, first) in [("first_port", ports.first_port), ("advertised_first_port", advertised)] {
+            if first == 0 || u32::from(first) + count - 1 > u32::from(u16::MAX) {
+                self.complain(
+                    format!("{path}.broker_ports.{key}"),
+                    format!("{count} ports from {first} on don't fit into 1-65535"),
+                );
+                return None;
+            }
+        }
+        let mut sockets = vec![(bootstrap, Target::Bootstrap)];
+        for (port, node_id) in (ports.first_port..=u16::MAX).zip(node_ids.0.clone()) {
+            let address = SocketAddr::new(bootstrap.ip(), port);
+            self.take_port(&format!("{path}.broker_ports"), address);
+            sockets.push((address, Target::Broker(node_id)));
+        }
+        let scheme = Scheme::PortPerBroker { host: Arc::from(host), base_port: advertised, node_ids: node_ids.0 };
+        Some((scheme, sockets))
+    }
+
+    fn sni_host_per_broker(
+        &mut self,
+        path: &str,
+        sni: &file::Sni,
+        bootstrap: SocketAddr,
+        has_tls: bool,
+    ) -> (Scheme, Vec<(SocketAddr, Target)>) {
+        if !has_tls {
+            self.complain(
+                format!("{path}.sni"),
+                "needs `tls`: brokers are told apart by the server name of the TLS handshake",
+            );
+        }
+        let pattern = sni.host_pattern.to_ascii_lowercase();
+        if pattern.matches(NODE_ID).count() != 1 || !values::is_host_name(&pattern.replace(NODE_ID, "0")) {
+            self.complain(
+                format!("{path}.sni.host_pattern"),
+                format!("must be a host name with {NODE_ID} in it once, as in `broker-{NODE_ID}.kafka.example.com`"),
+            );
+        }
+        if !values::is_host_name(&sni.bootstrap_host) {
+            self.complain(format!("{path}.sni.bootstrap_host"), "must be a host name");
+        }
+        let port = sni.advertised_port.unwrap_or(bootstrap.port());
+        let scheme = Scheme::SniHostPerBroker { host_pattern: Arc::from(pattern), port };
+        (scheme, vec![(bootstrap, Target::Bootstrap)])
+    }
+
+    fn listener_tls(&mut self, path: &str, tls: &file::Tls) -> ListenerTls {
+        let client_ca_file =
+            tls.client_ca_file.as_ref().map(|file| self.readable(&format!("{path}.client_ca_file"), file));
+        match (tls.client_auth, &client_ca_file) {
+            (ClientAuth::None, Some(_)) => {
+                self.complain(format!("{path}.client_ca_file"), "has no use while `client_auth` is `none`");
+            }
+            (ClientAuth::Optional | ClientAuth::Required, None) => {
+                self.complain(format!("{path}.client_auth"), "needs `client_ca_file`: whose certificates are accepted");
+            }
+            _ => {}
+        }
+        ListenerTls {
+            certificate_file: self.readable(&format!("{path}.certificate_file"), &tls.certificate_file),
+            key_file: self.readable(&format!("{path}.key_file"), &tls.key_file),
+            client_ca_file,
+            client_auth: tls.client_auth,
+            principal_from: tls.principal_from,
+        }
+    }
+
+    fn listener_sasl(&mut self, path: &str, sasl: &file::Sasl, has_tls: bool) -> ListenerSasl {
+        let unique: HashSet<Mechanism> = sasl.mechanisms.iter().copied().collect();
+        if sasl.mechanisms.is_empty() || unique.len() < sasl.mechanisms.len() {
+            self.complain(format!("{path}.mechanisms"), "must name OAUTHBEARER, PLAIN or both, each once");
+        }
+        if !has_tls {
+            self.warn(path, "tokens cross the network in clear, because the listener has no `tls`");
+        }
+        let session_max = sasl
+            .session_max
+            .as_ref()
+            .map(|span| self.span(&format!("{path}.session_max"), span, Duration::from_secs(30 * 86_400)));
+        ListenerSasl { mechanisms: sasl.mechanisms.clone(), session_max }
+    }
+
+    fn upstream(&mut self, upstream: &file::Upstream) -> Upstream {
+        if upstream.bootstrap_servers.is_empty() {
+            self.complain("upstream.bootstrap_servers", "must have at least one `host:port`");
+        }
+        let mut bootstrap_servers = Vec::new();
+        for (index, server) in upstream.bootstrap_servers.iter().enumerate() {
+            bootstrap_servers.extend(self.read(&format!("upstream.bootstrap_servers[{index}]"), server));
+        }
+        let tls = upstream.tls.as_ref().map(|tls| file::UpstreamTls {
+            ca_file: tls.ca_file.as_ref().map(|file| self.readable("upstream.tls.ca_file", file)),
+            server_name: tls.server_name.clone(),
+            certificate_file: tls
+                .certificate_file
+                .as_ref()
+                .map(|file| self.readable("upstream.tls.certificate_file", file)),
+            key_file: tls.key_file.as_ref().map(|file| self.readable("upstream.tls.key_file", file)),
+        });
+        if let Some(tls) = &upstream.tls {
+            if tls.certificate_file.is_some() != tls.key_file.is_some() {
+                self.complain("upstream.tls", "`certificate_file` and `key_file` only work together");
+            }
+            if tls.server_name.as_deref().is_some_and(|name| !values::is_host_name(name)) {
+                self.complain("upstream.tls.server_name", "must be a host name");
+            }
+        }
+        let mut sasl = upstream.sasl.clone();
+        match &mut sasl {
+            UpstreamSasl::None => {}
+            UpstreamSasl::Plain { username, password_file: secret }
+            | UpstreamSasl::ScramSha256 { username, password_file: secret }
+            | UpstreamSasl::ScramSha512 { username, password_file: secret } => {
+                if username.is_empty() {
+                    self.complain("upstream.sasl.username", "must not be empty");
+                }
+                *secret = self.readable("upstream.sasl.password_file", secret);
+            }
+            UpstreamSasl::OAuthBearer { token_file: secret } => {
+                *secret = self.readable("upstream.sasl.token_file", secret);
+            }
+        }
+        if tls.is_none() && matches!(sasl, UpstreamSasl::Plain { .. } | UpstreamSasl::OAuthBearer { .. }) {
+            self.warn(
+                "upstream.sasl",
+                "the gateway's secret crosses the network in clear, because `upstream.tls` is missing",
+            );
+        }
+        Upstream {
+            bootstrap_servers,
+            tls,
+            sasl,
+            metadata_interval: self.span(
+                "upstream.metadata_interval",
+                &upstream.metadata_interval,
+                Duration::from_secs(3600),
+            ),
+        }
+    }
+
+    fn identity(&mut self, file: &file::File) -> Identity {
+        let identity = &file.identity;
+        if identity.issuers.is_empty() && file.listeners.iter().any(|listener| listener.sasl.is_some()) {
+            self.complain(
+                "identity.issuers",
+                "must have at least one issuer: a listener has `sasl`, and nobody's tokens would be believed",
+            );
+        }
+        let mut seen = HashSet::new();
+        for (index, issuer) in identity.issuers.iter().enumerate() {
+            if !seen.insert(&issuer.issuer) {
+                self.complain(
+                    format!("identity.issuers[{index}].issuer"),
+                    format!("`{}` stands here twice", issuer.issuer),
+                );
+            }
+        }
+        let usual = Written::unwritten(Span::secs(300));
+        let interval = identity.refresh_interval.as_ref().unwrap_or(&usual);
+        Identity {
+            issuers: identity.issuers.clone(),
+            ca_file: identity.ca_file.as_ref().map(|file| self.readable("identity.ca_file", file)),
+            refresh_interval: self.span("identity.refresh_interval", interval, Duration::from_secs(86_400)),
+        }
+    }
+
+    fn evidence(&mut self, evidence: &file::Evidence) -> Evidence {
+        let bytes = evidence.segment_bytes;
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) || bytes % BLOCK_BYTES != 0 {
+            self.complain(
+                "evidence.segment_bytes",
+                format!("must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
+            );
+        }
+        if evidence.release == Release::Async {
+            self.warn(
+                "evidence.release",
+                "`async` lets responses leave before their evidence is written; a crash loses it",
+            );
+        }
+        Evidence { directory: self.folder.join(&evidence.directory), release: evidence.release, segment_bytes: bytes }
+    }
+
+    fn limits(&mut self, limits: &tidegate_core::limits::Limits) {
+        // Serialised, so that a bound that is added later is checked without a line here.
+        let Ok(serde_json::Value::Object(bounds)) = serde_json::to_value(limits) else { return };
+        for (name, bound) in bounds {
+            if bound.as_u64() == Some(0) {
+                self.complain(format!("limits.{name}"), "must not be 0");
+            }
+        }
+        if limits.frame_bytes_max > i32::MAX as u32 || limits.frame_bytes_max < 1024 {
+            self.complain("limits.frame_bytes_max", format!("must be from 1024 to {}", i32::MAX));
+        }
+        if limits.frame_unauthenticated_bytes_max > limits.frame_bytes_max {
+            self.complain("limits.frame_unauthenticated_bytes_max", "must not be larger than `frame_bytes_max`");
+        }
+    }
+
+    fn log(&mut self, log: &super::Log) {
+        let is_level = |level: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&level);
+        let known = log.level.split(',').all(|part| is_level(part.rsplit_once('=').map_or(part, |(_, level)| level)));
+        if !known || log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+            self.complain(
+                "log.level",
+                format!("`{}` is no level and no filter like `info,tidegate::control=debug`", log.level),
+            );
+        }
+    }
+
+    /// What is written at `path`, where it is right.
+    fn read<T: Clone>(&mut self, path: &str, written: &Written<T>) -> Option<T> {
+        match written.read() {
+            Ok(value) => Some(value.clone()),
+            Err(what) => {
+                self.complain(path, what);
+                None
+            }
+        }
+    }
+
+    fn span(&mut self, path: &str, span: &Written<Span>, max: Duration) -> Duration {
+        let Some(span) = self.read(path, span) else { return max };
+        if span.0.is_zero() || span.0 > max {
+            self.complain(path, format!("must be more than 0 and at most {}", Span(max)));
+        }
+        span.0
+    }
+
+    /// The file's path seen from this process, which must be able to open it.
+    fn readable(&mut self, path: &str, file: &Path) -> PathBuf {
+        let resolved = self.folder.join(file);
+        let opened = OpenFile::open(&resolved).and_then(|open| open.metadata());
+        match opened {
+            Ok(metadata) if metadata.is_dir() => {
+                self.complain(path, format!("cannot read {}: it is a folder", resolved.display()));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let hint = match error.kind() {
+                    ErrorKind::PermissionDenied => "; let the user that runs tidegate read it",
+                    ErrorKind::NotFound => "; relative paths start at the configuration file's folder",
+                    _ => "",
+                };
+                self.complain(path, format!("cannot read {}: {error}{hint}", resolved.display()));
+            }
+        }
+        resolved
+    }
+
+    fn take_port(&mut self, path: &str, address: SocketAddr) {
+        let owners = self.taken.entry(address.port()).or_default();
+        let overlap = |ip: IpAddr| ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
+        let clash = owners.iter().find(|(ip, _)| overlap(*ip)).map(|(_, owner)| owner.clone());
+        owners.push((address.ip(), path.to_owned()));
+        if let Some(owner) = clash {
+            self.complain(path, format!("port {} is taken by `{owner}` already", address.port()));
+        }
+    }
+}

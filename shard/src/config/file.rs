@@ -1,0 +1,225 @@
+//! The configuration file as it is written: strict keys, defaults, a JSON Schema.
+//!
+//! Nothing else reads these types but `check`, which makes the checked [`Config`](super::Config)
+//! of them. Paths are relative to the configuration file's folder.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidegate_core::limits::Limits;
+
+use super::values::{HostPort, NodeIds, Shards, Span, Written};
+use super::{ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, UpstreamSasl};
+use crate::data::stage::OnUnparseable;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Tidegate configuration")]
+pub struct File {
+    /// This gateway's name in its evidence, unique among your gateways, for instance `gw-1.example.com`.
+    pub origin: String,
+    /// How many shards run: `auto` is one per core that this process may use.
+    #[serde(default)]
+    pub shards: Written<Shards>,
+    /// Where clients connect.
+    #[schemars(length(min = 1))]
+    pub listeners: Vec<Listener>,
+    /// The Kafka cluster behind the gateway.
+    pub upstream: Upstream,
+    /// Whose tokens are believed.
+    #[serde(default)]
+    pub identity: Identity,
+    /// The policy file: who may do what, and what is masked. Reloaded when it changes.
+    pub policy_file: PathBuf,
+    /// What happens to records that a mask rule applies to but that cannot be parsed.
+    #[serde(default)]
+    pub on_unparseable: OnUnparseable,
+    /// The evidence.
+    pub evidence: Evidence,
+    /// Health, metrics, reload.
+    #[serde(default)]
+    pub control: Control,
+    /// How long in-flight requests may take to finish after SIGTERM.
+    #[serde(default = "drain_timeout")]
+    pub drain_timeout: Written<Span>,
+    /// Every bound of the gateway.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The gateway's own log.
+    #[serde(default)]
+    pub log: Log,
+}
+
+const fn drain_timeout() -> Written<Span> {
+    Written::unwritten(Span::secs(30))
+}
+
+/// One place where clients connect. Exactly one of `broker_ports` and `sni` says how brokers are told apart.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name in logs, metrics and evidence.
+    pub name: String,
+    /// The protocol spoken.
+    pub protocol: Protocol,
+    /// The local address to listen on.
+    pub bind: Written<IpAddr>,
+    /// The port that clients put into `bootstrap.servers`.
+    pub bootstrap_port: u16,
+    /// The host that clients reach this listener under. Needed with `broker_ports`.
+    pub advertised_host: Option<String>,
+    /// A port per broker (the default way).
+    pub broker_ports: Option<BrokerPorts>,
+    /// A host name per broker on one port; needs `tls`.
+    pub sni: Option<Sni>,
+    /// TLS towards clients; without it the listener is plain text.
+    pub tls: Option<Tls>,
+    /// SASL towards clients; without it callers are known by their certificate, or anonymous.
+    pub sasl: Option<Sasl>,
+    /// Whether a load balancer puts a PROXY header before each connection.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The Kafka protocol.
+    Kafka,
+}
+
+/// A port per broker: node id `first + n` has the port `first_port + n`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerPorts {
+    /// The port of the lowest node id.
+    pub first_port: u16,
+    /// The node ids that get a port, for instance `0-9`.
+    pub node_ids: Written<NodeIds>,
+    /// The first port as clients see it, where a load balancer maps ports; by default `first_port`.
+    pub advertised_first_port: Option<u16>,
+}
+
+/// A host name per broker, told apart by the TLS handshake's server name.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sni {
+    /// For instance `broker-$(node_id).kafka.example.com`.
+    pub host_pattern: String,
+    /// The host that clients bootstrap with.
+    pub bootstrap_host: String,
+    /// The port as clients see it, where a load balancer maps ports; by default `bootstrap_port`.
+    pub advertised_port: Option<u16>,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM, the leaf first. Reloaded when it changes.
+    pub certificate_file: PathBuf,
+    /// The private key, PEM. Reloaded when it changes.
+    pub key_file: PathBuf,
+    /// The authorities whose client certificates are accepted, PEM.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients show a certificate.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// Which part of a client certificate names the principal, where there is no SASL.
+    #[serde(default)]
+    pub principal_from: PrincipalFrom,
+}
+
+/// SASL towards clients.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    /// The mechanisms offered. PLAIN takes a token as its password.
+    #[schemars(length(min = 1))]
+    pub mechanisms: Vec<Mechanism>,
+    /// The longest that a session lasts before it must authenticate again (KIP-368), even where its token lasts longer.
+    pub session_max: Option<Written<Span>>,
+}
+
+/// The Kafka cluster behind the gateway.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// `host:port` of some brokers.
+    #[schemars(length(min = 1))]
+    pub bootstrap_servers: Vec<Written<HostPort>>,
+    /// TLS towards the brokers; without it the connection is plain text.
+    pub tls: Option<UpstreamTls>,
+    /// How the gateway logs in to the brokers.
+    #[serde(default)]
+    pub sasl: UpstreamSasl,
+    /// How often the brokers' addresses are asked for.
+    #[serde(default = "metadata_interval")]
+    pub metadata_interval: Written<Span>,
+}
+
+const fn metadata_interval() -> Written<Span> {
+    Written::unwritten(Span::secs(30))
+}
+
+/// TLS towards the brokers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// The authorities that the brokers' certificates are checked against, PEM; by default the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The name expected in the brokers' certificates, where it isn't the host that is connected to.
+    pub server_name: Option<String>,
+    /// The gateway's own certificate chain, PEM, where brokers ask for one.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key to it, PEM.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Whose tokens are believed.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// The OIDC providers.
+    pub issuers: Vec<IssuerConfig>,
+    /// Authorities for the providers' HTTPS certificates, PEM; by default the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How often signing keys are fetched anew.
+    pub refresh_interval: Option<Written<Span>>,
+}
+
+/// The evidence.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// The folder of the segment files; made if it doesn't exist.
+    pub directory: PathBuf,
+    /// When a response may leave.
+    #[serde(default)]
+    pub release: Release,
+    /// The size of a segment file, in bytes; preallocated, one at a time per shard.
+    #[serde(default = "segment_bytes")]
+    pub segment_bytes: u64,
+}
+
+const fn segment_bytes() -> u64 {
+    64 * 1024 * 1024
+}
+
+/// Health, metrics, reload: plain HTTP, for the machine itself and its orchestrator.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Control {
+    /// The address to listen on. Whoever reaches it may reload the policy file: keep it local.
+    pub bind: Written<SocketAddr>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { bind: Written::unwritten(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9644)) }
+    }
+}

@@ -1,8 +1,29 @@
 //! Kafka record batches (magic 2), walked over their raw bytes.
 //!
-//! Interface; see the functions. Layout: KIP-98, "Message Format", and Kafka's `DefaultRecordBatch`.
+//! Layout: KIP-98, "Message Format", and Kafka's `DefaultRecordBatch`. Reading order: `walk` (where
+//! things stand), `codec` (bounded decompression), `rewrite` (edited batches), `build` (batches for
+//! tests and the demo), `varint`.
+//!
+//! Invariants: every byte that a client could read as a data record was shown to [`Inspect`]; a
+//! batch that nobody edits leaves as the very bytes that came; nothing is allocated per record on
+//! the way there; the memory a batch may claim is bounded by [`Limits`], whatever it declares.
+
+use std::iter::FusedIterator;
 
 use bytes::Bytes;
+
+pub mod build;
+mod codec;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod varint;
+mod walk;
+
+pub use codec::{Codec, SnappyFraming};
+use codec::{Codecs, Plain};
+use rewrite::Edited;
+use walk::{BatchHeader, HEADER_BYTES, RawRecord};
 
 use crate::limits::Limits;
 
@@ -41,12 +62,52 @@ impl<'a> Headers<'a> {
         self.count == 0
     }
 
-    /// The encoded headers.
+    /// The encoded headers, without their count.
     #[must_use]
     pub fn encoded(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// Key and value of each, in order; a value may be null.
+    #[must_use]
+    pub fn iter(&self) -> HeaderIter<'a> {
+        HeaderIter { bytes: self.bytes, at: 0, left: self.count }
+    }
 }
+
+impl<'a> IntoIterator for Headers<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+    type IntoIter = HeaderIter<'a>;
+
+    fn into_iter(self) -> HeaderIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over a record's headers.
+#[derive(Debug, Clone)]
+pub struct HeaderIter<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    left: u32,
+}
+
+impl<'a> Iterator for HeaderIter<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let key = walk::field(self.bytes, &mut self.at)??;
+        let value = walk::field(self.bytes, &mut self.at)?;
+        Some((self.bytes.get(key)?, value.and_then(|range| self.bytes.get(range))))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left as usize))
+    }
+}
+
+impl FusedIterator for HeaderIter<'_> {}
 
 /// What a field becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +125,7 @@ pub struct RecordEdit {
     pub key: Option<FieldEdit>,
     /// The new value.
     pub value: Option<FieldEdit>,
-    /// New header values, by the header's index in the record, ascending.
+    /// New header values, by the header's index in the record; each index at most once.
     pub headers: Vec<(usize, FieldEdit)>,
 }
 
@@ -87,6 +148,18 @@ pub struct Summary {
     pub first_offset: Option<i64>,
     /// Last offset of the last batch (base offset plus last offset delta).
     pub last_offset: Option<i64>,
+}
+
+impl Summary {
+    fn add(&mut self, header: &BatchHeader) {
+        self.batches += 1;
+        self.bytes += header.total as u64;
+        if !header.is_control() {
+            self.records += u64::from(header.count);
+        }
+        self.first_offset.get_or_insert(header.base_offset);
+        self.last_offset = Some(header.last_offset());
+    }
 }
 
 /// What came of an inspection.
@@ -119,6 +192,9 @@ pub enum BatchError {
     /// The compressed bytes do not decompress.
     #[error("the batch does not decompress: {0}")]
     Decompress(String),
+    /// The edited records do not compress: a fault of ours.
+    #[error("the edited batch does not compress: {0}")]
+    Compress(String),
     /// A bound of [`Limits`] was exceeded.
     #[error("the batch is over the limit {limit} of {max}")]
     OverLimit {
@@ -129,18 +205,151 @@ pub enum BatchError {
     },
 }
 
-/// Counts batches, records and offsets from batch headers alone: no decompression, no CRC.
+/// Counts batches, records and offsets from batch headers alone: no decompression, no CRC. A partial
+/// tail is not counted.
 ///
 /// # Errors
-/// [`BatchError`] where the headers do not add up.
-pub fn summarise(_records: &Bytes) -> Result<Summary, BatchError> {
-    Err(BatchError::Malformed("unimplemented"))
+/// [`BatchError`] where the headers do not add up or name an older message format.
+pub fn summarise(records: &Bytes) -> Result<Summary, BatchError> {
+    match summarise_intact(records) {
+        (summary, None) => Ok(summary),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// As [`summarise`], for the evidence about records that were refused: counts the batches before
+/// the first one whose header does not add up, and says what is wrong with that.
+#[must_use]
+pub fn summarise_intact(records: &[u8]) -> (Summary, Option<BatchError>) {
+    let mut summary = Summary::default();
+    let mut rest = records;
+    loop {
+        match walk::header(rest) {
+            Ok(Some(header)) => {
+                summary.add(&header);
+                rest = &rest[header.total..];
+            }
+            Ok(None) => return (summary, None),
+            Err(error) => return (summary, Some(error)),
+        }
+    }
 }
 
 /// Walks every batch in `records`, shows every data record to `inspect`, and rewrites what it edits.
 ///
+/// For a shard that does so all day, an [`Inspector`] keeps the decompression buffer.
+///
 /// # Errors
 /// [`BatchError`] at the first batch that cannot be walked.
-pub fn inspect(_records: &Bytes, _limits: &Limits, _inspect: &mut dyn Inspect) -> Result<Inspected, BatchError> {
-    Err(BatchError::Malformed("unimplemented"))
+pub fn inspect(records: &Bytes, limits: &Limits, inspect: &mut dyn Inspect) -> Result<Inspected, BatchError> {
+    Inspector::default().inspect(records, limits, inspect)
+}
+
+/// Decompression buffers above this are let go after use, so that one large batch does not weigh
+/// on the shard for ever.
+const RETAINED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Walks and rewrites record batches, and keeps its buffers between them.
+#[derive(Debug, Default)]
+pub struct Inspector {
+    codecs: Codecs,
+    plain: Plain,
+}
+
+impl Inspector {
+    /// Walks every batch in `records`, shows every data record to `inspect`, and rewrites what it
+    /// edits. Control batches pass as they are and unseen; a partial tail is cut off.
+    ///
+    /// # Errors
+    /// [`BatchError`] at the first batch that cannot be walked. Records before it have been shown.
+    pub fn inspect(
+        &mut self,
+        records: &Bytes,
+        limits: &Limits,
+        inspect: &mut dyn Inspect,
+    ) -> Result<Inspected, BatchError> {
+        let mut summary = Summary::default();
+        // Stays empty as long as nothing is edited.
+        let mut rewritten: Vec<u8> = Vec::new();
+        let mut at = 0;
+        while let Some(header) = walk::header(&records[at..])? {
+            let batch = &records[at..at + header.total];
+            if crc_fast::crc32_iscsi(&batch[walk::at::ATTRIBUTES..]) != header.crc {
+                return Err(BatchError::Crc);
+            }
+            summary.add(&header);
+            let before = &records[..at];
+            if !self.batch(before, batch, &header, limits, inspect, &mut rewritten)? && !rewritten.is_empty() {
+                rewritten.extend_from_slice(batch);
+            }
+            at += header.total;
+        }
+        self.plain.shrink(RETAINED_BYTES_MAX);
+        let changed = !rewritten.is_empty() || at < records.len();
+        let records = if rewritten.is_empty() { records.slice(..at) } else { rewritten.into() };
+        Ok(Inspected { records, changed, summary })
+    }
+
+    /// Shows one batch's records. Where any is edited, appends the rewritten batch to `rewritten`,
+    /// after `before` if it is the first, and returns true.
+    fn batch(
+        &mut self,
+        before: &[u8],
+        batch: &[u8],
+        header: &BatchHeader,
+        limits: &Limits,
+        inspect: &mut dyn Inspect,
+        rewritten: &mut Vec<u8>,
+    ) -> Result<bool, BatchError> {
+        if header.count > limits.batch_records_max {
+            let max = u64::from(limits.batch_records_max);
+            return Err(BatchError::OverLimit { limit: "batch_records_max", max });
+        }
+        let stored = &batch[HEADER_BYTES..];
+        // What compaction leaves of a batch that lost its last record is a header alone.
+        if header.is_control() || (header.count == 0 && stored.is_empty()) {
+            return Ok(false);
+        }
+        let codec = header.codec()?;
+        let payload = if codec == Codec::None {
+            stored
+        } else {
+            let limit = limits.batch_decompressed_bytes_max as usize;
+            self.codecs.decompress(codec, stored, limit, &mut self.plain)?;
+            self.plain.written()
+        };
+        let edits = show(payload, header, limits, inspect)?;
+        if edits.is_empty() {
+            return Ok(false);
+        }
+        if rewritten.is_empty() {
+            rewritten.reserve(before.len() + batch.len());
+            rewritten.extend_from_slice(before);
+        }
+        let form = (codec, codec::framing(stored));
+        rewrite::rewrite(batch, form, payload, &edits, &mut self.codecs, rewritten)?;
+        Ok(true)
+    }
+}
+
+/// Shows each record of `payload` and gathers what is to be edited.
+fn show(
+    payload: &[u8],
+    header: &BatchHeader,
+    limits: &Limits,
+    inspect: &mut dyn Inspect,
+) -> Result<Vec<Edited>, BatchError> {
+    let mut edits = Vec::new();
+    let mut at = 0;
+    for _ in 0..header.count {
+        let raw = RawRecord::read(payload, at, limits)?;
+        at = raw.whole.end;
+        if let Some(edit) = inspect.inspect(&raw.borrow(payload, header)) {
+            edits.extend(Edited::new(payload, raw, edit));
+        }
+    }
+    if at != payload.len() {
+        return Err(BatchError::Malformed("more bytes than the counted records"));
+    }
+    Ok(edits)
 }

@@ -1,0 +1,572 @@
+//! [`ShardLog`]: the one writer of one shard's evidence.
+//!
+//! `append` encodes into memory; `commit` writes all that is pending with one system call. Both are
+//! called by the shard's committer; slow work (syncing, allocating the next segment) is offered as
+//! values that can be run on another thread: [`SyncHandle`] and [`Chore`]. Whoever runs none of
+//! them loses speed, never safety.
+//!
+//! Invariants:
+//! - Bytes of the file before `segment.offset` are whole frames and never change again.
+//! - `pending` holds the frames `written..next_sequence`, in order and whole.
+//! - A failed commit changes neither: it can be repeated as it is, and until it succeeds nothing
+//!   that waits for it may be released.
+//! - After a failed sync nothing is accepted any more: the kernel may have dropped the very pages
+//!   that could not be written, so a later success would prove nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tidegate_core::event::Event;
+use tidegate_core::words::Timestamp;
+
+use crate::directory::{fill_with_zeros, segment_path, shard_directory, sync_directory};
+use crate::entry::{ENTRY_BYTES_MIN, append_event};
+use crate::format::{
+    FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEADER_BYTES, Header, ORIGIN_BYTES_MAX, SEAL_FRAME_BYTES, Seal,
+};
+use crate::recover::{Last, RecoverError, Recovery, recover, remove_prepared};
+
+mod prepare;
+pub use prepare::Chore;
+use prepare::{Next, Preparing};
+
+/// When an entry counts as evidence, and what was waiting for it may be released.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Once written to the operating system: survives a crash of the process.
+    #[default]
+    Written,
+    /// Once synced to the disk: survives a loss of power.
+    Durable,
+    /// Nobody waits: what is not yet written is lost with the process.
+    Async,
+}
+
+/// How a shard's log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Bytes allocated for a segment; it is sealed when the next entry does not fit.
+    pub segment_bytes: u64,
+    /// Largest entry, in bytes; over it the entry's resources are cut (`limits.evidence_entry_bytes_max`).
+    pub entry_bytes_max: u32,
+    /// When an entry counts as evidence.
+    pub durability: Durability,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 * 1024 * 1024, entry_bytes_max: 1024 * 1024, durability: Durability::Written }
+    }
+}
+
+/// How far the evidence reaches: every entry before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Watermark(u64);
+
+impl Watermark {
+    /// Whether the entry with this sequence number is part of it.
+    #[must_use]
+    pub const fn covers(self, sequence: u64) -> bool {
+        sequence < self.0
+    }
+
+    /// The first sequence number that is not: how many entries there are.
+    #[must_use]
+    pub const fn end(self) -> u64 {
+        self.0
+    }
+
+    /// The last entry's sequence number; `None` where there is no entry yet.
+    #[must_use]
+    pub const fn last(self) -> Option<u64> {
+        self.0.checked_sub(1)
+    }
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes there.
+    #[error("{} is in use by another process{holder}: every gateway needs an evidence directory of its own", directory.display())]
+    Locked {
+        /// The shard's directory.
+        directory: PathBuf,
+        /// ` (pid N)`, where the lock file tells.
+        holder: String,
+    },
+    /// What is there cannot be continued.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// A file or directory cannot be created or written.
+    #[error("cannot open the evidence in {}: {source}", directory.display())]
+    Io {
+        /// The shard's directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The options contradict each other.
+    #[error("{0}")]
+    Options(String),
+}
+
+/// Why entries are not evidence yet. They stay pending.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Writing failed; the same commit can be tried again.
+    #[error("evidence cannot be written to {}: {source}", path.display())]
+    Write {
+        /// The segment.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The next segment cannot be begun; the same commit can be tried again.
+    #[error("the next evidence segment cannot be begun in {}: {source}", directory.display())]
+    Rotate {
+        /// The shard's directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Syncing failed. What the disk holds is not known: the log must be opened anew.
+    #[error("evidence cannot be synced to the disk: {0}; the gateway must be restarted")]
+    Sync(io::Error),
+    /// An earlier sync failed.
+    #[error("an earlier sync of the evidence failed; the gateway must be restarted")]
+    SyncLost,
+}
+
+/// The segment being written.
+struct Segment {
+    file: Arc<File>,
+    path: PathBuf,
+    header: Header,
+    /// The end of the last frame.
+    offset: u64,
+    /// How far the file may be filled, seal included.
+    capacity: u64,
+    /// A seal was, or may have been, written at `offset`: nothing else may go there.
+    sealed: bool,
+}
+
+/// The writer of one shard's evidence. See the module's description.
+pub struct ShardLog {
+    directory: PathBuf,
+    origin: String,
+    shard: u32,
+    options: LogOptions,
+    segment: Segment,
+    pending: Vec<u8>,
+    /// Pending bytes before this are written already.
+    pending_start: usize,
+    next_sequence: u64,
+    written: u64,
+    last_time_micros: i64,
+    /// Sealed segments that are not known to be synced, with the first sequence number after each.
+    unsynced: Vec<(u64, Arc<File>)>,
+    directory_unsynced: bool,
+    sync: Arc<SyncState>,
+    preparing: Preparing,
+    /// Holds the advisory lock until the log is dropped.
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct SyncState {
+    synced: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl ShardLog {
+    /// Opens a shard's log below `root`, creating it where there is none, repairing the end that a
+    /// crash left, and locking it until the value is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Evidence is never overwritten: what cannot be read is an error.
+    pub fn open(
+        root: &Path,
+        shard: u32,
+        origin: &str,
+        options: LogOptions,
+        now: Timestamp,
+    ) -> Result<(Self, Recovery), OpenError> {
+        check(origin, &options)?;
+        let directory = shard_directory(root, shard);
+        let io = |source| OpenError::Io { directory: directory.clone(), source };
+        fs::create_dir_all(&directory).map_err(io)?;
+        let lock = lock(&directory)?;
+        remove_prepared(&directory).map_err(io)?;
+        let (last, mut recovery) = recover(&directory, shard)?;
+        let mut preparing = Preparing::new(&directory, &options);
+        let (segment, sealed) = match last {
+            Some(Last { file, path, header, offset, sealed }) => {
+                let capacity = file.metadata().map_err(io)?.len();
+                (Segment { file: Arc::new(file), path, header, offset, capacity, sealed }, sealed)
+            }
+            None => {
+                let header = Header {
+                    origin: origin.to_owned(),
+                    shard,
+                    number: 0,
+                    first_sequence: 0,
+                    created_micros: now.0,
+                    segment_bytes: options.segment_bytes,
+                };
+                let next = preparing.take().map_err(io)?;
+                (begin(&directory, &next, header).map_err(io)?, false)
+            }
+        };
+        sync_directory(&directory).and_then(|()| sync_directory(root)).map_err(io)?;
+
+        let other_origin = segment.header.origin != origin;
+        recovery.origin_before = other_origin.then(|| segment.header.origin.clone());
+        let mut log = Self {
+            directory: directory.clone(),
+            origin: origin.to_owned(),
+            shard,
+            options,
+            segment,
+            pending: Vec::new(),
+            pending_start: 0,
+            next_sequence: recovery.next_sequence,
+            written: recovery.next_sequence,
+            last_time_micros: now.0,
+            unsynced: Vec::new(),
+            directory_unsynced: false,
+            // Recovery has synced what it found.
+            sync: Arc::new(SyncState { synced: AtomicU64::new(recovery.next_sequence), ..SyncState::default() }),
+            preparing,
+            _lock: lock,
+        };
+        if sealed || other_origin {
+            log.rotate().map_err(io)?;
+        }
+        Ok((log, recovery))
+    }
+
+    /// Encodes an entry into memory and returns its sequence number. It is evidence once a
+    /// [`Watermark`] covers that.
+    pub fn append(&mut self, event: &Event) -> u64 {
+        let sequence = self.next_sequence;
+        append_event(&mut self.pending, event, sequence, self.options.entry_bytes_max as usize);
+        self.next_sequence += 1;
+        self.last_time_micros = event.time_micros;
+        sequence
+    }
+
+    /// Bytes that wait for being written (`limits.evidence_pending_bytes_max` bounds them, by the caller).
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len() - self.pending_start
+    }
+
+    /// The shard.
+    #[must_use]
+    pub const fn shard(&self) -> u32 {
+        self.shard
+    }
+
+    /// When an entry counts as evidence.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
+    /// How far entries are written to the operating system.
+    #[must_use]
+    pub const fn written(&self) -> Watermark {
+        Watermark(self.written)
+    }
+
+    /// Makes everything pending evidence, as the options' durability demands, and returns how far it reaches.
+    /// Blocks; with [`Durability::Durable`] for a sync of the disk.
+    ///
+    /// # Errors
+    /// [`CommitError`]; the entries stay pending.
+    pub fn commit(&mut self) -> Result<Watermark, CommitError> {
+        let written = self.commit_written()?;
+        match self.options.durability {
+            Durability::Durable => self.sync_handle().sync(),
+            Durability::Written | Durability::Async => Ok(written),
+        }
+    }
+
+    /// Writes everything pending to the operating system, one system call a segment, and returns how
+    /// far the evidence reaches there. For [`Durability::Durable`], go on with [`ShardLog::sync_handle`].
+    ///
+    /// # Errors
+    /// [`CommitError`]; what is not written stays pending.
+    pub fn commit_written(&mut self) -> Result<Watermark, CommitError> {
+        if self.sync.failed.load(Ordering::Acquire) {
+            return Err(CommitError::SyncLost);
+        }
+        while self.pending_start < self.pending.len() {
+            self.settle_directory()?;
+            let (bytes, entries) = if self.segment.sealed { (0, 0) } else { self.fitting() };
+            if bytes == 0 {
+                self.rotate().map_err(|source| self.rotate_error(source))?;
+                continue;
+            }
+            let frames = &self.pending[self.pending_start..self.pending_start + bytes];
+            self.segment
+                .file
+                .write_all_at(frames, self.segment.offset)
+                .map_err(|source| CommitError::Write { path: self.segment.path.clone(), source })?;
+            self.segment.offset += bytes as u64;
+            self.pending_start += bytes;
+            self.written += entries;
+        }
+        self.pending.clear();
+        self.pending_start = 0;
+        Ok(self.written())
+    }
+
+    /// What must be synced so that everything written so far survives a loss of power. Can be sent
+    /// to another thread; the log goes on meanwhile.
+    #[must_use]
+    pub fn sync_handle(&mut self) -> SyncHandle {
+        self.forget_synced();
+        let mut files: Vec<Arc<File>> = self.unsynced.iter().map(|(_, file)| Arc::clone(file)).collect();
+        files.push(Arc::clone(&self.segment.file));
+        SyncHandle { files, watermark: Watermark(self.written), state: Arc::clone(&self.sync) }
+    }
+
+    /// Slow work that is due and can be run on another thread: allocating the next segment, syncing
+    /// sealed ones. Ask after each commit; what nobody does ahead, the log does itself when it must.
+    #[must_use]
+    pub fn chore(&mut self) -> Option<Chore> {
+        self.forget_synced();
+        if self.options.durability != Durability::Durable
+            && let Some((end, _)) = self.unsynced.last()
+            && !self.preparing.sealed_sync_underway(*end)
+        {
+            let files = self.unsynced.iter().map(|(_, file)| Arc::clone(file)).collect();
+            let handle = SyncHandle { files, watermark: Watermark(*end), state: Arc::clone(&self.sync) };
+            self.preparing.sealed_sync_begun(*end);
+            return Some(Chore::sync(handle));
+        }
+        let half = self.segment.capacity / 2;
+        if self.segment.offset > half { self.preparing.chore() } else { None }
+    }
+
+    /// Commits what is pending and syncs everything, whatever the durability.
+    ///
+    /// # Errors
+    /// [`CommitError`]; what was not written is lost with the process.
+    pub fn close(mut self) -> Result<Watermark, CommitError> {
+        self.commit_written()?;
+        self.preparing.discard();
+        self.sync_handle().sync()
+    }
+
+    /// How much of what is pending fits into the segment: whole frames, in bytes and entries.
+    fn fitting(&self) -> (usize, u64) {
+        let end = self.segment.capacity.saturating_sub(SEAL_FRAME_BYTES as u64);
+        let room = end.saturating_sub(self.segment.offset);
+        let pending = &self.pending[self.pending_start..];
+        if pending.len() as u64 <= room {
+            return (pending.len(), self.next_sequence - self.written);
+        }
+        let (mut bytes, mut entries) = (0, 0);
+        while let Some(length) = pending.get(bytes..).and_then(|rest| rest.first_chunk::<4>()) {
+            let frame = FRAME_PREFIX_BYTES + u32::from_le_bytes(*length) as usize;
+            if (bytes + frame) as u64 > room {
+                break;
+            }
+            bytes += frame;
+            entries += 1;
+        }
+        (bytes, entries)
+    }
+
+    /// Seals the segment and begins the next. Whatever fails, it can be called again: the segment in
+    /// use changes only once the next one is in place.
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.written == self.segment.header.first_sequence {
+            return self.renew_empty();
+        }
+        // A sync of sealed segments that nobody did ahead is done now, so that they never pile up.
+        self.forget_synced();
+        if !self.unsynced.is_empty() && self.options.durability != Durability::Durable {
+            for (_, file) in &self.unsynced {
+                file.sync_data().inspect_err(|_| self.sync.failed.store(true, Ordering::Release))?;
+            }
+            self.unsynced.clear();
+        }
+        let next = self.preparing.take()?;
+        let header = Header {
+            origin: self.origin.clone(),
+            shard: self.shard,
+            number: self.segment.header.number + 1,
+            first_sequence: self.written,
+            created_micros: self.last_time_micros,
+            segment_bytes: self.options.segment_bytes,
+        };
+        let begun = self.seal().and_then(|()| begin(&self.directory, &next, header));
+        match begun {
+            Ok(segment) => {
+                let sealed = std::mem::replace(&mut self.segment, segment);
+                self.unsynced.push((self.written, sealed.file));
+                self.directory_unsynced = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.preparing.put_back(next);
+                Err(error)
+            }
+        }
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        let Segment { file, header, offset, sealed, .. } = &mut self.segment;
+        if *sealed {
+            // Recovered as sealed, or sealed by an attempt whose second half failed. Writing the same
+            // place again would be harmless, but another time would stand in it.
+            return Ok(());
+        }
+        let seal = Seal {
+            first_sequence: header.first_sequence,
+            entries: self.written - header.first_sequence,
+            offset: *offset,
+        };
+        let frame = seal.encode(self.last_time_micros);
+        file.write_all_at(&frame, *offset)?;
+        file.set_len(*offset + frame.len() as u64)?;
+        *sealed = true;
+        Ok(())
+    }
+
+    /// An empty segment cannot be followed, its successor would bear the same name: it gets the
+    /// header and the size that the next one would have had.
+    fn renew_empty(&mut self) -> io::Result<()> {
+        let Segment { file, header, offset, capacity, sealed, .. } = &mut self.segment;
+        let wanted = self.options.segment_bytes.max(*capacity);
+        fill_with_zeros(file, *capacity, wanted)?;
+        let renewed = Header { origin: self.origin.clone(), segment_bytes: wanted, ..header.clone() };
+        file.write_all_at(&renewed.encode(), 0)?;
+        if *sealed {
+            // Nobody seals an empty segment, but nothing says that one cannot be found.
+            *offset = HEADER_BYTES as u64;
+            fill_with_zeros(file, *offset, *offset + SEAL_FRAME_BYTES as u64)?;
+        }
+        file.sync_all()?;
+        (*header, *capacity, *sealed) = (renewed, wanted, false);
+        Ok(())
+    }
+
+    /// A new segment's name must be on the disk before an entry in it counts.
+    fn settle_directory(&mut self) -> Result<(), CommitError> {
+        if self.directory_unsynced {
+            sync_directory(&self.directory).map_err(|source| self.rotate_error(source))?;
+            self.directory_unsynced = false;
+        }
+        Ok(())
+    }
+
+    fn rotate_error(&self, source: io::Error) -> CommitError {
+        CommitError::Rotate { directory: self.directory.clone(), source }
+    }
+
+    fn forget_synced(&mut self) {
+        let synced = self.sync.synced.load(Ordering::Acquire);
+        self.unsynced.retain(|(end, _)| *end > synced);
+    }
+}
+
+/// Files to be synced: what makes everything before its watermark survive a loss of power.
+#[derive(Debug)]
+pub struct SyncHandle {
+    files: Vec<Arc<File>>,
+    watermark: Watermark,
+    state: Arc<SyncState>,
+}
+
+impl SyncHandle {
+    /// What will be on the disk once [`SyncHandle::sync`] has succeeded.
+    #[must_use]
+    pub const fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    /// Syncs. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`CommitError::Sync`]; the log accepts nothing more after that.
+    pub fn sync(&self) -> Result<Watermark, CommitError> {
+        for file in &self.files {
+            if let Err(error) = file.sync_data() {
+                self.state.failed.store(true, Ordering::Release);
+                return Err(CommitError::Sync(error));
+            }
+        }
+        self.state.synced.fetch_max(self.watermark.0, Ordering::AcqRel);
+        Ok(self.watermark)
+    }
+}
+
+fn check(origin: &str, options: &LogOptions) -> Result<(), OpenError> {
+    let entry = options.entry_bytes_max as usize;
+    if origin.is_empty() || origin.len() > ORIGIN_BYTES_MAX {
+        return Err(OpenError::Options(format!("the evidence's origin must have 1 to {ORIGIN_BYTES_MAX} bytes")));
+    }
+    if !(ENTRY_BYTES_MIN..=FRAME_BYTES_MAX).contains(&entry) {
+        return Err(OpenError::Options(format!(
+            "limits.evidence_entry_bytes_max must be {ENTRY_BYTES_MIN} to {FRAME_BYTES_MAX}, not {entry}"
+        )));
+    }
+    let least = (HEADER_BYTES + entry + SEAL_FRAME_BYTES) as u64;
+    if options.segment_bytes < least {
+        return Err(OpenError::Options(format!(
+            "an evidence segment of {} bytes cannot hold an entry of {entry}: it needs at least {least}",
+            options.segment_bytes
+        )));
+    }
+    Ok(())
+}
+
+/// Takes the shard's advisory lock and leaves the process id for whoever is refused.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = (&file).take(20).read_to_string(&mut pid);
+            let holder = if pid.trim().is_empty() { String::new() } else { format!(" (pid {})", pid.trim()) };
+            return Err(OpenError::Locked { directory: directory.to_owned(), holder });
+        }
+        Err(fs::TryLockError::Error(source)) => return Err(io(source)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+    Ok(file)
+}
+
+/// Writes the header and gives the file its name: from then on it is a segment.
+fn begin(directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
+    let path = segment_path(directory, header.first_sequence);
+    next.file.write_all_at(&header.encode(), 0)?;
+    next.file.sync_all()?;
+    // The lock keeps other gateways out, so a file of that name is not from here: never replace it.
+    if path.try_exists()? {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists already", path.display())));
+    }
+    fs::rename(&next.path, &path)?;
+    Ok(Segment {
+        file: Arc::clone(&next.file),
+        path,
+        capacity: header.segment_bytes,
+        header,
+        offset: HEADER_BYTES as u64,
+        sealed: false,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,12 @@ impl FrameBuffer {
         &mut self.buffer
     }
 
+    /// The bytes held.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// How many bytes are held that are not yet a whole frame.
     #[must_use]
     pub fn len(&self) -> usize {

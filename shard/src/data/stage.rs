@@ -65,6 +65,9 @@ pub struct Scope<'a> {
     pub addresses: &'a mut Addresses,
     /// What happens to records that cannot be parsed.
     pub on_unparseable: OnUnparseable,
+    /// Whether a stage may still ask for topic ids with [`Verdict::Resolve`]: true the first time a
+    /// request is shown, false the second, when what is still unknown does not exist.
+    pub may_resolve: bool,
 }
 
 /// What happens to a record or batch that masking rules apply to but that cannot be parsed.

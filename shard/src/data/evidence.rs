@@ -1,0 +1,190 @@
+//! Evidence: entries are appended as exchanges end, and committed in groups; what waits for them is
+//! woken then (decision 8 of the design: no release without evidence).
+//!
+//! Each shard has one log and one committer task. Connections append while the task queue runs
+//! through them; then the committer writes all that came together with one system call. Under load
+//! groups grow by themselves, and alone an entry does not wait for company.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::future::poll_fn;
+use tidegate_audit::log::{CommitError, ShardLog};
+use tidegate_core::event::Event;
+
+use super::runtime;
+use crate::config::Release;
+use crate::shared::ShardMetrics;
+
+/// How long the committer waits after an I/O error before it tries again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// One shard's evidence.
+pub struct Evidence {
+    log: RefCell<ShardLog>,
+    release: Release,
+    /// How many entries are committed.
+    committed: Cell<u64>,
+    appended: Cell<u64>,
+    pending_bytes_max: usize,
+    stopping: Cell<bool>,
+    finished: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+    committer: RefCell<Option<Waker>>,
+}
+
+impl Evidence {
+    /// Evidence over an opened log.
+    #[must_use]
+    pub fn new(log: ShardLog, release: Release, pending_bytes_max: u32) -> Rc<Self> {
+        let committed = log.written().end();
+        Rc::new(Self {
+            log: RefCell::new(log),
+            release,
+            committed: Cell::new(committed),
+            appended: Cell::new(0),
+            pending_bytes_max: pending_bytes_max as usize,
+            stopping: Cell::new(false),
+            finished: Cell::new(false),
+            waiting: RefCell::new(Vec::new()),
+            committer: RefCell::new(None),
+        })
+    }
+
+    /// Appends an entry and returns how many entries must be committed before what it is the
+    /// evidence of may be released; 0 where that waits for nothing.
+    pub fn append(&self, event: &Event) -> u64 {
+        let sequence = self.log.borrow_mut().append(event);
+        self.appended.set(self.appended.get() + 1);
+        if let Some(waker) = self.committer.borrow_mut().take() {
+            waker.wake();
+        }
+        match self.release {
+            Release::Async => 0,
+            Release::Written | Release::Durable => sequence + 1,
+        }
+    }
+
+    /// How many entries are committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed.get()
+    }
+
+    /// Whether so much waits for being written that no further request should be taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.log.borrow().pending_bytes() >= self.pending_bytes_max
+    }
+
+    /// Has the task of `cx` woken after the next commit.
+    pub fn wake_on_commit(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    }
+
+    /// Has the committer write what is pending and end; [`Evidence::is_finished`] tells when.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        if let Some(waker) = self.committer.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the committer wrote and synced everything after [`Evidence::stop`].
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    fn release_up_to(&self, committed: u64) {
+        self.committed.set(committed);
+        for waker in self.waiting.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Waits until something is pending; false when it is time to end.
+    async fn wait_for_entries(&self) -> bool {
+        poll_fn(|cx| {
+            if self.log.borrow().pending_bytes() > 0 {
+                return Poll::Ready(true);
+            }
+            if self.stopping.get() {
+                return Poll::Ready(false);
+            }
+            *self.committer.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// The committer: one task per shard, until [`Evidence::stop`]. On an I/O error it keeps what is
+/// pending and tries again: meanwhile nothing is released, and connections stop reading.
+pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetrics>) {
+    let mut failing = false;
+    while evidence.wait_for_entries().await {
+        match commit_group(&evidence, &metrics).await {
+            Ok(committed) => {
+                if failing {
+                    tracing::info!(shard, "evidence can be written again");
+                    failing = false;
+                }
+                evidence.release_up_to(committed);
+                do_chore(&evidence, shard);
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::error!(shard, %error, "evidence cannot be written; responses are held back until it can");
+                    failing = true;
+                }
+                metrics.evidence_failures.increment();
+                if evidence.stopping.get() {
+                    tracing::error!(shard, "stopping with evidence unwritten");
+                    break;
+                }
+                runtime::sleep(RETRY).await;
+            }
+        }
+    }
+    let handle = evidence.log.borrow_mut().sync_handle();
+    if let Err(error) = runtime::spawn_blocking(move || handle.sync()).await {
+        tracing::error!(shard, %error, "the evidence could not be synced at the end");
+    }
+    evidence.finished.set(true);
+}
+
+async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64, CommitError> {
+    let (mut committed, bytes) = {
+        let mut log = evidence.log.borrow_mut();
+        let bytes = log.pending_bytes();
+        (log.commit_written()?, bytes)
+    };
+    if evidence.release == Release::Durable {
+        // The borrow ends before the wait: connections go on appending the next group.
+        let handle = evidence.log.borrow_mut().sync_handle();
+        committed = runtime::spawn_blocking(move || handle.sync()).await?;
+    }
+    metrics.evidence_commits.increment();
+    metrics.evidence_bytes.add(bytes as u64);
+    metrics.evidence_entries.add(evidence.appended.replace(0));
+    Ok(committed.end())
+}
+
+/// Has slow work of the log done on another thread, where some is due.
+fn do_chore(evidence: &Evidence, shard: u16) {
+    let Some(chore) = evidence.log.borrow_mut().chore() else { return };
+    let doing = runtime::spawn_blocking(move || chore.run());
+    runtime::spawn(async move {
+        if let Err(error) = doing.await {
+            tracing::warn!(shard, %error, "the next evidence segment could not be prepared; it will be when needed");
+        }
+    })
+    .detach();
+}

@@ -1,0 +1,246 @@
+//! Forward: from a client's frame to what the upstream gets, or to the gateway's own answer.
+//!
+//! Frame, header, authorise (and scan, for produced records) happen here in this order; each is a
+//! pure function elsewhere, and this file is the control flow above them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{ApiKey, MetadataRequest};
+use kafka_protocol::protocol::Encodable;
+use tidegate_core::api::{self, Handling};
+use tidegate_core::header::{self, RequestHeader};
+use tidegate_core::words::Timestamp;
+use uuid::Uuid;
+
+use super::session::{Exchange, Held, HeldFor, InFlight, Pending, Phase, Session};
+use super::shard::Shard;
+use super::stage::{Draft, Request, Respond, StageError, Verdict};
+use super::{authorise, records};
+use crate::shared::Refusal;
+
+/// The version of the Metadata request by which the gateway resolves topic ids (KIP-516: v10 and
+/// up; v12 since it allows a null name).
+const RESOLVE_VERSION: i16 = 12;
+
+impl Session {
+    /// Takes requests out of the client's bytes while it may. Returns whether anything happened.
+    pub fn take_requests(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        let mut progress = self.resume_held(shard, now);
+        while self.takes_requests(shard) {
+            let limit = match self.principal {
+                Some(_) => shard.limits.frame_bytes_max,
+                None => shard.limits.frame_unauthenticated_bytes_max,
+            };
+            match self.from_client.next_frame(limit) {
+                Ok(None) => break,
+                Ok(Some(frame)) => self.take_request(shard, frame, now),
+                Err(error) => self.refuse(shard, Refusal::Malformed, error.to_string(), now),
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    fn take_request(&mut self, shard: &Shard, frame: Bytes, now: Timestamp) {
+        let header = match RequestHeader::parse(&frame) {
+            Ok(header) => header,
+            Err(error) => {
+                return self.refuse(shard, Refusal::Malformed, error.to_string(), now);
+            }
+        };
+        let request = Request { header, frame };
+        if *self.client_id != *request.client_id() {
+            self.client_id = Arc::from(request.client_id());
+        }
+        self.handle(shard, request, now, now, true);
+    }
+
+    /// Decides on one request. `may_resolve` is false where it was held for topic ids before.
+    fn handle(&mut self, shard: &Shard, request: Request, started: Timestamp, now: Timestamp, may_resolve: bool) {
+        let (key, version) = (request.api(), request.version());
+        let Some(handling) = api::handling(key) else {
+            let reason = format!("{key:?} is not served to clients");
+            return self.refuse(shard, Refusal::Unsupported, reason, now);
+        };
+        if handling == Handling::Local {
+            return self.answer_locally(shard, request, started, now);
+        }
+        if self.phase == Phase::Greeting {
+            let reason = format!("{key:?} came before authentication");
+            return self.refuse(shard, Refusal::Authentication, reason, now);
+        }
+        if !api::is_enforced(key, version) {
+            let reason = format!("{key:?} v{version} is not a version that Tidegate enforces");
+            return self.refuse(shard, Refusal::Unsupported, reason, now);
+        }
+        if !self.still_authorised(shard, now) {
+            return;
+        }
+        self.decide(shard, request, handling, started, now, may_resolve);
+    }
+
+    /// Checks that the token and at least one grant still hold; closes where they do not.
+    pub(super) fn still_authorised(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            let reason = "the token has expired and the client did not authenticate anew".to_owned();
+            self.refuse(shard, Refusal::Expired, reason, now);
+            return false;
+        }
+        if !self.refresh_view(shard, now) {
+            let reason = "the principal has no grant left".to_owned();
+            self.refuse(shard, Refusal::Expired, reason, now);
+            return false;
+        }
+        true
+    }
+
+    fn decide(
+        &mut self,
+        shard: &Shard,
+        request: Request,
+        handling: Handling,
+        started: Timestamp,
+        now: Timestamp,
+        may_resolve: bool,
+    ) {
+        let Some(view) = self.view.take() else { return self.close() };
+        let mut draft = Draft::default();
+        let fetches = &mut self.fetches;
+        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, |scope| match handling {
+            Handling::Records => records::request(&request, fetches, scope, &mut draft),
+            Handling::Inspected => authorise::authorise(&request, scope, &mut draft),
+            Handling::Opaque | Handling::Local => Ok(Verdict::Forward),
+        });
+        let policy_version = view.version();
+        self.view = Some(view);
+        let exchange = Exchange {
+            api: request.api(),
+            version: request.version(),
+            started,
+            request_bytes: request.frame.len() as u64,
+            policy_version,
+            draft,
+        };
+        match verdict {
+            Ok(verdict) => self.carry_out(shard, request, verdict, exchange, now),
+            Err(error) => self.refuse_stage(shard, exchange, &error, now),
+        }
+    }
+
+    fn carry_out(&mut self, shard: &Shard, request: Request, verdict: Verdict, exchange: Exchange, now: Timestamp) {
+        let version = request.version();
+        match verdict {
+            Verdict::Forward => self.send_upstream(request.frame.clone(), &request, version, None, exchange),
+            Verdict::ForwardThen(respond) => {
+                self.send_upstream(request.frame.clone(), &request, version, Some(respond), exchange);
+            }
+            Verdict::Rewrite { version, body, respond } => {
+                let frame = if version == request.version() {
+                    header::with_body(&request.frame, request.header.body_start, &body)
+                } else {
+                    let id = request.header.correlation_id;
+                    header::request_frame(id, request.api(), version, request.client_id(), &body)
+                };
+                self.send_upstream(frame, &request, version, Some(respond), exchange);
+            }
+            Verdict::Answer(body) => self.answer(shard, &request, &body, exchange, now),
+            Verdict::ForwardWithoutResponse { body } => {
+                let frame = match body {
+                    Some(body) => header::with_body(&request.frame, request.header.body_start, &body),
+                    None => request.frame.clone(),
+                };
+                self.record(shard, exchange, 0, now);
+                self.to_upstream.push(frame, 0);
+            }
+            Verdict::Resolve(ids) => self.resolve(shard, request, &ids, exchange, now),
+            Verdict::Close(reason) => {
+                self.record(shard, exchange, 0, now);
+                self.refuse(shard, Refusal::Unsupported, reason, now);
+            }
+        }
+    }
+
+    /// Queues the gateway's own answer in the client's order.
+    pub(super) fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
+        let frame = header::response_frame(request.header.correlation_id, request.api(), request.version(), body);
+        let sequence = self.record(shard, exchange, frame.len(), now);
+        self.pending.push_back(Pending::Answered { frame, sequence });
+    }
+
+    fn send_upstream(
+        &mut self,
+        frame: Bytes,
+        request: &Request,
+        upstream_version: i16,
+        respond: Option<Box<dyn Respond>>,
+        exchange: Exchange,
+    ) {
+        self.pending.push_back(Pending::Upstream(Box::new(InFlight {
+            correlation_id: request.header.correlation_id,
+            api: request.api(),
+            version: request.version(),
+            upstream_version,
+            respond,
+            exchange,
+        })));
+        self.to_upstream.push(frame, 0);
+    }
+
+    /// Closes for a message that a stage could not handle.
+    pub(super) fn refuse_stage(&mut self, shard: &Shard, mut exchange: Exchange, error: &StageError, now: Timestamp) {
+        exchange.draft.malformed = true;
+        exchange.draft.detail = error.to_string();
+        self.record(shard, exchange, 0, now);
+        let why = match error {
+            StageError::Request { .. } => Refusal::Malformed,
+            StageError::Response { .. } => Refusal::Upstream,
+        };
+        self.refuse(shard, why, error.to_string(), now);
+    }
+
+    /// Asks the upstream for the names of topic ids; the request waits, and what comes behind it.
+    fn resolve(&mut self, shard: &Shard, request: Request, ids: &[Uuid], exchange: Exchange, now: Timestamp) {
+        let body = resolve_body(ids);
+        let correlation_id = self.own_id();
+        let frame = header::request_frame(correlation_id, ApiKey::Metadata, RESOLVE_VERSION, "tidegate", &body);
+        self.to_upstream.push(frame, 0);
+        self.pending.push_back(Pending::Resolving { correlation_id });
+        let until = now.plus_millis(i64::from(shard.limits.upstream_connect_millis_max));
+        self.held = Some(Held { request, started: exchange.started, reason: HeldFor::TopicIds, until });
+    }
+
+    /// A correlation id for the gateway's own request; any will do, since responses keep order.
+    pub(super) fn own_id(&mut self) -> i32 {
+        self.next_own_id = self.next_own_id.checked_add(1).unwrap_or(i32::MIN);
+        self.next_own_id
+    }
+
+    /// Takes a held request up again where what it waited for is there.
+    fn resume_held(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        let Some(held) = &self.held else { return false };
+        match held.reason {
+            HeldFor::TopicIds => {
+                if self.pending.iter().any(|pending| matches!(pending, Pending::Resolving { .. })) {
+                    return false;
+                }
+                let Some(held) = self.held.take() else { return false };
+                self.handle(shard, held.request, held.started, now, false);
+                true
+            }
+            HeldFor::Keys => self.retry_token(shard, now),
+        }
+    }
+}
+
+fn resolve_body(ids: &[Uuid]) -> Vec<u8> {
+    let topics = ids.iter().map(|id| MetadataRequestTopic::default().with_topic_id(*id).with_name(None)).collect();
+    let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+    let mut body = Vec::new();
+    // Encoding into memory a message whose every field is set for this version cannot fail.
+    if request.encode(&mut body, RESOLVE_VERSION).is_err() {
+        body.clear();
+    }
+    body
+}

@@ -1,0 +1,133 @@
+//! Response: from an upstream's frame to what the client gets, in the client's order.
+//!
+//! Each response is matched with the request at the head of the queue; stages that asked to see
+//! it do so (scan, mask, filter, address rewrite); then its entry is appended and the frame waits
+//! in the outbox for its evidence.
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::{ApiKey, MetadataResponse};
+use kafka_protocol::protocol::Decodable;
+use tidegate_core::event::Outcome;
+use tidegate_core::header;
+use tidegate_core::words::Timestamp;
+
+use super::session::{InFlight, Pending, Phase, Session};
+use super::shard::Shard;
+use super::stage::StageError;
+use crate::shared::Refusal;
+
+impl Session {
+    /// Takes frames out of the upstream's bytes. Returns whether anything happened.
+    pub fn take_responses(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        let mut progress = self.release_answers();
+        while self.wants_upstream_bytes(shard) {
+            match self.from_upstream.next_frame(shard.limits.frame_bytes_max) {
+                Ok(None) => break,
+                Ok(Some(frame)) => self.take_response(shard, frame, now),
+                Err(error) => {
+                    let reason = format!("the upstream sent a bad frame: {error}");
+                    self.refuse(shard, Refusal::Upstream, reason, now);
+                    break;
+                }
+            }
+            progress = true;
+        }
+        progress
+    }
+
+    fn take_response(&mut self, shard: &Shard, frame: Bytes, now: Timestamp) {
+        if self.login.is_some() {
+            return self.login_frame(shard, frame, now);
+        }
+        let correlation_id = header::response_correlation_id(&frame);
+        match self.pending.pop_front() {
+            Some(Pending::Upstream(in_flight)) if correlation_id == Some(in_flight.correlation_id) => {
+                self.pass_on(shard, *in_flight, frame, now);
+            }
+            Some(Pending::Resolving { correlation_id: own }) if correlation_id == Some(own) => {
+                self.learn_topics(shard, &frame);
+            }
+            _ => {
+                let reason = "the upstream answered out of order".to_owned();
+                self.refuse(shard, Refusal::Upstream, reason, now);
+            }
+        }
+        self.release_answers();
+    }
+
+    fn pass_on(&mut self, shard: &Shard, in_flight: InFlight, frame: Bytes, now: Timestamp) {
+        let InFlight { correlation_id, api, version, upstream_version, respond, mut exchange } = in_flight;
+        // What ended since the request was sent must not be served any more.
+        if !self.still_authorised(shard, now) {
+            return;
+        }
+        let frame = match respond {
+            None => frame,
+            Some(respond) => {
+                let Some(view) = self.view.take() else { return self.close() };
+                let shown = match header::response_body_start(&frame, api, upstream_version) {
+                    None => Err(too_short(api, upstream_version)),
+                    Some(start) => {
+                        Self::in_scope(&view, shard, self.listener, now, false, |scope| {
+                            respond.respond(frame.slice(start..), scope, &mut exchange.draft)
+                        })
+                    }
+                };
+                self.view = Some(view);
+                match shown {
+                    Ok(None) => frame,
+                    Ok(Some(body)) => header::response_frame(correlation_id, api, version, &body),
+                    Err(error) => return self.refuse_stage(shard, exchange, &error, now),
+                }
+            }
+        };
+        shard.publish_addresses(self.listener);
+        let sequence = self.record(shard, exchange, frame.len(), now);
+        self.to_client.push(frame, sequence);
+    }
+
+    /// Moves the gateway's own answers that are at the head of the queue to the client.
+    pub(super) fn release_answers(&mut self) -> bool {
+        let mut progress = false;
+        while let Some(Pending::Answered { .. }) = self.pending.front() {
+            if let Some(Pending::Answered { frame, sequence }) = self.pending.pop_front() {
+                self.to_client.push(frame, sequence);
+                progress = true;
+            }
+        }
+        progress
+    }
+
+    /// Reads the answer to the gateway's own question about topic ids. What is not in it stays
+    /// unknown, and the held request is then answered so.
+    fn learn_topics(&mut self, shard: &Shard, frame: &Bytes) {
+        let Some(start) = header::response_body_start(frame, ApiKey::Metadata, 12) else { return };
+        let mut body = frame.slice(start..);
+        let Ok(response) = MetadataResponse::decode(&mut body, 12) else { return };
+        let mut topics = shard.topics.borrow_mut();
+        for topic in &response.topics {
+            match &topic.name {
+                Some(name) if topic.error_code == 0 => topics.learn(topic.topic_id, name.0.as_str()),
+                _ => topics.forget(&topic.topic_id),
+            }
+        }
+        debug_assert!(!body.has_remaining());
+    }
+
+    /// The upstream is gone: what is queued for the client still leaves, then the connection ends,
+    /// as with a broker that died.
+    pub fn upstream_gone(&mut self, shard: &Shard, reason: &str, now: Timestamp) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        let detail = format!("the upstream failed before it answered: {reason}");
+        self.record_unanswered(shard, Outcome::UpstreamFailed, &detail, now);
+        tracing::info!(session = %self.id, broker = self.broker(), reason, "upstream connection ended");
+        shard.metrics.upstream_failures.increment();
+        self.close();
+    }
+}
+
+fn too_short(api: ApiKey, version: i16) -> StageError {
+    StageError::Response { api, version, reason: "the frame ends within its header".to_owned() }
+}

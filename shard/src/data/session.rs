@@ -1,0 +1,510 @@
+//! One client connection's state, without I/O: bytes have been put into two frame buffers, frames
+//! come out into two outboxes. `connection.rs` pumps the sockets.
+//!
+//! A session lives through phases: greeting (versions and SASL only), connecting (authenticated,
+//! the upstream login under way), open, closing. Requests and responses keep their order: whatever
+//! the gateway answers itself waits in the same queue as what the upstream will answer.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::ApiKey;
+use rustls::pki_types::CertificateDer;
+use tidegate_core::event::{Event, Kind, Outcome};
+use tidegate_core::frame::{FrameBuffer, LENGTH_BYTES};
+use tidegate_core::words::{DataClass, Principal, SessionId, Timestamp};
+use tidegate_policy::view::View;
+
+use super::records::FetchSessions;
+use super::release::Outbox;
+use super::sasl::SaslServer;
+use super::shard::Shard;
+use super::stage::{Draft, Request, Respond, Scope};
+use super::login;
+use super::certificate;
+use crate::config::{Listener, Target};
+use crate::shared::{Refusal, ShardMetrics};
+use crate::upstream::UpstreamLogin;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not authenticated: versions and SASL only.
+    Greeting,
+    /// Authenticated; waiting for the upstream connection and login.
+    Connecting,
+    /// Requests flow.
+    Open,
+    /// Nothing more is read from the client; what is queued still leaves.
+    Closing,
+}
+
+/// A request whose response has not left yet, in the client's order.
+pub enum Pending {
+    /// The gateway's own answer, ready.
+    Answered {
+        /// The response frame.
+        frame: Bytes,
+        /// The evidence it waits for.
+        sequence: u64,
+    },
+    /// The upstream will answer.
+    Upstream(Box<InFlight>),
+    /// The gateway's own question: topic ids for the request that is held.
+    Resolving {
+        /// The question's correlation id.
+        correlation_id: i32,
+    },
+    /// A step of logging in to the upstream anew (KIP-368).
+    Reauthenticating,
+}
+
+/// A request under way at the upstream.
+pub struct InFlight {
+    /// The client's correlation id, kept towards the upstream.
+    pub correlation_id: i32,
+    /// The API.
+    pub api: ApiKey,
+    /// The client's version.
+    pub version: i16,
+    /// The version that the upstream was asked in.
+    pub upstream_version: i16,
+    /// Who wants to see the response; `None` lets the very bytes pass.
+    pub respond: Option<Box<dyn Respond>>,
+    /// What the evidence will say.
+    pub exchange: Exchange,
+}
+
+/// What is known of an exchange while it is under way.
+pub struct Exchange {
+    /// The API.
+    pub api: ApiKey,
+    /// The client's version of it.
+    pub version: i16,
+    /// When the request's last byte had been read.
+    pub started: Timestamp,
+    /// The request's size on the wire.
+    pub request_bytes: u64,
+    /// The policy that decided the request.
+    pub policy_version: u64,
+    /// What the stages learned.
+    pub draft: Draft,
+}
+
+/// One client connection.
+pub struct Session {
+    /// The session's id.
+    pub id: SessionId,
+    /// The phase.
+    pub phase: Phase,
+    /// The listener's index in the configuration.
+    pub listener: usize,
+    /// The broker whose port or host the client connected to.
+    pub target: Target,
+    /// The client's address as text.
+    pub client_address: String,
+    /// The client's `client.id`, from its latest request.
+    pub client_id: Arc<str>,
+    /// Bytes from the client.
+    pub from_client: FrameBuffer,
+    /// Bytes from the upstream.
+    pub from_upstream: FrameBuffer,
+    /// Frames to the client.
+    pub to_client: Outbox,
+    /// Frames to the upstream.
+    pub to_upstream: Outbox,
+    /// The authentication towards the client.
+    pub sasl: SaslServer,
+    /// The login at the upstream while it is under way.
+    pub login: Option<UpstreamLogin>,
+    /// When to log in to the upstream anew.
+    pub upstream_login_due: Option<Timestamp>,
+    /// Who, once authenticated.
+    pub principal: Option<Arc<Principal>>,
+    /// The principal's rights.
+    pub view: Option<View>,
+    /// When the token ends.
+    pub expires: Option<Timestamp>,
+    /// A request that waits: for topic ids, or for keys that verify its token.
+    pub held: Option<Held>,
+    /// Requests whose responses have not left.
+    pub pending: VecDeque<Pending>,
+    /// The fetch sessions of this connection.
+    pub fetches: FetchSessions,
+    /// The session began, and its end is to be written.
+    pub started: bool,
+    /// Last time a byte came or went.
+    pub last_active: Timestamp,
+    /// When the connection was accepted.
+    pub accepted: Timestamp,
+    pub(super) next_own_id: i32,
+}
+
+/// A request that cannot go on yet.
+pub struct Held {
+    /// The request.
+    pub request: Request,
+    /// When it came.
+    pub started: Timestamp,
+    /// What it waits for.
+    pub reason: HeldFor,
+    /// When waiting ends.
+    pub until: Timestamp,
+}
+
+/// What a held request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldFor {
+    /// The upstream's answer about topic ids.
+    TopicIds,
+    /// The issuer's keys.
+    Keys,
+}
+
+impl Session {
+    /// A connection just accepted.
+    #[must_use]
+    pub fn new(shard: &Shard, listener: usize, target: Target, peer: SocketAddr, now: Timestamp) -> Self {
+        Self {
+            id: SessionId(uuid::Uuid::now_v7()),
+            phase: Phase::Greeting,
+            listener,
+            target,
+            client_address: peer.to_string(),
+            client_id: Arc::from(""),
+            from_client: FrameBuffer::new(),
+            from_upstream: FrameBuffer::new(),
+            to_client: Outbox::default(),
+            to_upstream: Outbox::default(),
+            sasl: login::sasl_server(shard, listener),
+            login: None,
+            upstream_login_due: None,
+            principal: None,
+            view: None,
+            expires: None,
+            held: None,
+            pending: VecDeque::new(),
+            fetches: FetchSessions::default(),
+            started: false,
+            last_active: now,
+            accepted: now,
+            next_own_id: i32::MIN,
+        }
+    }
+
+    /// Begins once the handshake is done: the server name may say which broker is meant, and a
+    /// certificate who the client is.
+    pub fn begin(
+        &mut self,
+        shard: &Shard,
+        server_name: Option<&str>,
+        certificate: Option<&CertificateDer<'static>>,
+        now: Timestamp,
+    ) {
+        let config = self.listener(shard).clone();
+        if self.target == Target::Bootstrap {
+            match config.target_of_server_name(server_name) {
+                Some(target) => self.target = target,
+                None => {
+                    let name = server_name.unwrap_or("none");
+                    let reason = format!("the TLS server name {name} is no host of this listener");
+                    return self.refuse(shard, Refusal::Tls, reason, now);
+                }
+            }
+        }
+        let from = config.tls.as_ref().map(|tls| tls.principal_from);
+        let shown = certificate.zip(from).map(|(certificate, from)| certificate::principal(certificate, from));
+        match shown {
+            Some(Some(principal)) if config.sasl.is_none() => self.authenticated(shard, principal, None, now),
+            Some(None) if config.sasl.is_none() => {
+                let reason = "the client certificate has no part that names a principal".to_owned();
+                self.refuse(shard, Refusal::Authentication, reason, now);
+            }
+            None if config.sasl.is_none() => self.authenticated(shard, Principal::anonymous(), None, now),
+            _ => {}
+        }
+    }
+
+    /// The configuration of the listener that accepted the connection.
+    #[must_use]
+    pub fn listener<'a>(&self, shard: &'a Shard) -> &'a Listener {
+        // The index came from this very configuration.
+        &shard.config.listeners[self.listener]
+    }
+
+    /// Takes over who the client is, and what he may do.
+    pub fn authenticated(&mut self, shard: &Shard, principal: Principal, expires: Option<Timestamp>, now: Timestamp) {
+        let principal = Arc::new(principal);
+        self.view = Some(shard.policy().view(&principal));
+        self.principal = Some(principal);
+        self.expires = expires;
+        if self.phase == Phase::Greeting {
+            self.phase = Phase::Connecting;
+        }
+        if !self.started {
+            self.started = true;
+            shard.metrics.sessions.increment();
+            let mut event = self.event(Kind::SessionStart, now);
+            event.outcome = Outcome::Allowed as i32;
+            shard.evidence.append(&event);
+        }
+    }
+
+    /// Brings the view up to the policy that is current now. False where the principal has no
+    /// grant left and the connection is to be closed.
+    pub fn refresh_view(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        let (Some(view), Some(principal)) = (&self.view, &self.principal) else { return true };
+        if view.version() != shard.policy_version() {
+            self.view = Some(shard.policy().view(principal));
+        }
+        self.view.as_ref().is_some_and(|view| view.has_any_grant(now))
+    }
+
+    /// Whether requests may be taken from the client now.
+    #[must_use]
+    pub fn takes_requests(&self, shard: &Shard) -> bool {
+        let limits = &shard.limits;
+        match self.phase {
+            Phase::Closing | Phase::Connecting => false,
+            Phase::Greeting | Phase::Open => {
+                self.held.is_none()
+                    && self.login.is_none()
+                    && self.pending.len() < limits.in_flight_requests_max as usize
+                    && self.to_upstream.bytes() < limits.queued_bytes_max as usize
+                    && self.to_client.bytes() < limits.queued_bytes_max as usize
+                    && !shard.evidence.is_full()
+            }
+        }
+    }
+
+    /// Whether bytes should be read from the client: its requests can be taken, or there is room
+    /// for the frame under way.
+    #[must_use]
+    pub fn wants_client_bytes(&self, shard: &Shard) -> bool {
+        self.phase != Phase::Closing
+            && (self.takes_requests(shard) || self.from_client.len() < super::runtime::READ_BYTES)
+    }
+
+    /// Whether bytes should be read from the upstream.
+    #[must_use]
+    pub fn wants_upstream_bytes(&self, shard: &Shard) -> bool {
+        self.to_client.bytes() < shard.limits.queued_bytes_max as usize && !shard.evidence.is_full()
+    }
+
+    /// Ends the connection after what is queued, and says why in log, metrics and evidence.
+    pub fn refuse(&mut self, shard: &Shard, why: Refusal, reason: String, now: Timestamp) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.held = None;
+        tracing::info!(
+            session = %self.id, client = %self.client_address, principal = self.principal_name(),
+            cause = why.name(), %reason, "connection refused"
+        );
+        shard.metrics.refused(why);
+        let (kind, outcome) = match why {
+            Refusal::Authentication => (Kind::AuthenticationFailure, Outcome::Denied),
+            Refusal::Malformed | Refusal::Unsupported | Refusal::Tls | Refusal::ProxyHeader => {
+                (Kind::ConnectionRefused, Outcome::Malformed)
+            }
+            Refusal::Upstream => (Kind::ConnectionRefused, Outcome::UpstreamFailed),
+            _ => (Kind::ConnectionRefused, Outcome::Denied),
+        };
+        let mut event = self.event(kind, now);
+        event.outcome = outcome as i32;
+        event.detail = reason;
+        shard.evidence.append(&event);
+    }
+
+    /// Ends the connection as the peers end it: nothing to complain about.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closing;
+        self.held = None;
+    }
+
+    /// Writes the session's end.
+    pub fn ended(&mut self, shard: &Shard, now: Timestamp) {
+        if std::mem::take(&mut self.started) {
+            let mut event = self.event(Kind::SessionEnd, now);
+            event.latency_micros = u64::try_from(now.0 - self.accepted.0).unwrap_or(0);
+            shard.evidence.append(&event);
+        }
+    }
+
+    /// The principal's name; empty before authentication.
+    #[must_use]
+    pub fn principal_name(&self) -> &str {
+        self.principal.as_ref().map_or("", |principal| &principal.name)
+    }
+
+    /// The node id of the broker that the client wants; -1 for any.
+    #[must_use]
+    pub fn broker(&self) -> i32 {
+        match self.target {
+            Target::Bootstrap => -1,
+            Target::Broker(id) => id,
+        }
+    }
+
+    /// An entry of `kind` with what the session knows about itself.
+    #[must_use]
+    pub fn event(&self, kind: Kind, now: Timestamp) -> Event {
+        let mut event = Event {
+            time_micros: now.0,
+            kind: kind as i32,
+            session: self.id.to_string(),
+            client_address: self.client_address.clone(),
+            client_id: self.client_id.to_string(),
+            policy_version: self.view.as_ref().map_or(0, View::version),
+            broker: self.broker(),
+            ..Event::default()
+        };
+        if let Some(principal) = &self.principal {
+            event.principal = principal.name.to_string();
+            event.issuer = principal.issuer.to_string();
+            event.subject = principal.subject.to_string();
+            event.groups = principal.groups.iter().map(ToString::to_string).collect();
+        }
+        event
+    }
+
+    /// Writes an exchange's entry; returns the sequence number that its response waits for.
+    pub fn record(&self, shard: &Shard, exchange: Exchange, response_bytes: usize, now: Timestamp) -> u64 {
+        let outcome = outcome_of(&exchange.draft);
+        self.record_as(shard, exchange, outcome, response_bytes, now)
+    }
+
+    /// Writes the entries of exchanges whose response will never leave, with the reason.
+    pub fn record_unanswered(&mut self, shard: &Shard, outcome: Outcome, reason: &str, now: Timestamp) {
+        for pending in std::mem::take(&mut self.pending) {
+            if let Pending::Upstream(in_flight) = pending {
+                let mut exchange = in_flight.exchange;
+                exchange.draft.detail = reason.to_owned();
+                self.record_as(shard, exchange, outcome, 0, now);
+            }
+        }
+    }
+
+    fn record_as(&self, shard: &Shard, exchange: Exchange, outcome: Outcome, response_bytes: usize, now: Timestamp) -> u64 {
+        let Exchange { api, version, started, request_bytes, policy_version, draft } = exchange;
+        let mut event = self.event(Kind::Exchange, now);
+        event.policy_version = policy_version;
+        event.api = format!("{api:?}");
+        event.api_version = i32::from(version);
+        event.outcome = outcome as i32;
+        event.latency_micros = u64::try_from(now.0 - started.0).unwrap_or(0);
+        event.request_bytes = request_bytes;
+        event.response_bytes = response_bytes as u64;
+        count(&shard.metrics, api, &event, &draft);
+        event.resources = draft.resources;
+        event.findings = draft.findings;
+        event.upstream_errors = draft.upstream_errors;
+        event.detail = draft.detail;
+        shard.evidence.append(&event)
+    }
+
+    /// Calls `stage` with everything it may consult.
+    pub fn in_scope<T>(
+        view: &View,
+        shard: &Shard,
+        listener: usize,
+        now: Timestamp,
+        may_resolve: bool,
+        stage: impl FnOnce(&mut Scope<'_>) -> T,
+    ) -> T {
+        let mut topics = shard.topics.borrow_mut();
+        let mut addresses = shard.addresses(listener).borrow_mut();
+        stage(&mut Scope {
+            view,
+            now,
+            limits: &shard.limits,
+            topics: &mut topics,
+            addresses: &mut addresses,
+            on_unparseable: shard.config.on_unparseable,
+            may_resolve,
+        })
+    }
+
+    /// When something has to be looked at, though no byte comes.
+    #[must_use]
+    pub fn deadline(&self, shard: &Shard, now: Timestamp) -> Timestamp {
+        let limits = &shard.limits;
+        let mut deadline = self.last_active.plus_millis(i64::from(limits.idle_millis_max));
+        if self.phase == Phase::Greeting {
+            deadline = deadline.min(self.accepted.plus_millis(i64::from(limits.authentication_millis_max)));
+        }
+        let grants_end = self.view.as_ref().and_then(|view| view.grants_end(now));
+        [self.expires, grants_end, self.upstream_login_due, self.held.as_ref().map(|held| held.until)]
+            .into_iter()
+            .flatten()
+            .fold(deadline, Timestamp::min)
+    }
+
+    /// Ends what has lasted too long or has lost its right.
+    pub fn check_deadlines(&mut self, shard: &Shard, now: Timestamp) {
+        let limits = &shard.limits;
+        match self.phase {
+            Phase::Closing => {}
+            Phase::Greeting if now.millis_since(self.accepted) >= i64::from(limits.authentication_millis_max) => {
+                let reason = format!("not authenticated within {} ms", limits.authentication_millis_max);
+                self.refuse(shard, Refusal::Authentication, reason, now);
+            }
+            Phase::Greeting => {}
+            Phase::Connecting | Phase::Open => {
+                if now.millis_since(self.last_active) >= i64::from(limits.idle_millis_max) {
+                    tracing::debug!(session = %self.id, "idle");
+                    shard.metrics.refused(Refusal::Idle);
+                    self.close();
+                } else if self.still_authorised(shard, now) {
+                    self.log_in_anew_where_due(shard, now);
+                }
+            }
+        }
+    }
+
+    /// Whether no whole request is left among the client's bytes.
+    #[must_use]
+    pub fn has_no_whole_request(&self) -> bool {
+        self.held.is_none() && (self.from_client.len() < LENGTH_BYTES || self.from_client.missing() > 0)
+    }
+
+    /// Whether everything asked was answered and everything queued has left.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty()
+            && self.held.is_none()
+            && self.from_client.is_empty()
+            && self.to_client.is_empty()
+            && self.to_upstream.is_empty()
+    }
+}
+
+fn count(metrics: &ShardMetrics, api: ApiKey, event: &Event, draft: &Draft) {
+    metrics.requested(api as i16);
+    metrics.latency.record(event.latency_micros);
+    if draft.resources.iter().any(|resource| !resource.allowed) {
+        metrics.denied.increment();
+    }
+    for finding in &draft.findings {
+        if let Some(class) = DataClass::ALL.into_iter().find(|class| class.name() == finding.class) {
+            metrics.found(class, finding.count);
+        }
+    }
+}
+
+fn outcome_of(draft: &Draft) -> Outcome {
+    if draft.malformed {
+        return Outcome::Malformed;
+    }
+    let denied = draft.resources.iter().filter(|resource| !resource.allowed).count();
+    if denied == 0 {
+        Outcome::Allowed
+    } else if denied == draft.resources.len() {
+        Outcome::Denied
+    } else {
+        Outcome::PartlyDenied
+    }
+}

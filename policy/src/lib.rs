@@ -1,5 +1,12 @@
 //! Tidegate decides here. No socket, no clock: keys and time are arguments.
 
+pub mod document;
+pub mod file;
 pub mod identity;
 pub mod mask;
+pub mod schema;
+pub mod snapshot;
 pub mod view;
+
+mod grant;
+mod window;

@@ -1,17 +1,37 @@
 //! What one principal may do under one policy snapshot, compiled for lookup per request.
+//!
+//! A view belongs to one shard thread. It holds only the principal's own grants and mask rules, and
+//! remembers what does not change from one request to the next: the span in which a window stays
+//! open or closed, and the mask plan of a topic. A lookup allocates nothing once that is warm.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_core::words::{Direction, Operation, Resource, Timestamp};
+use tidegate_core::words::{DataClass, Direction, Operation, Resource, Timestamp};
 
 pub use crate::mask::MaskPlan;
+
+use crate::document::text::PartitionRange;
+use crate::file::OnUnparseable;
+use crate::grant::{Grant, Kind, Operations, Pattern};
+use crate::mask::{MaskEntry, Operator};
+use crate::window::Span;
+
+/// Mask plans that a view remembers per direction; over it they are forgotten and compiled anew.
+const PLANS_MAX: usize = 4096;
+/// Grants that take over from each other that [`View::grants_end`] follows. What comes behind is
+/// found when the time named has come.
+const SUCCESSIONS_MAX: usize = 64;
 
 /// The answer to one question of authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// Whether it is allowed.
     pub allowed: bool,
-    /// The grant's name, or the reason for denial (`no grant`, `grant expired: NAME`, …).
+    /// Where allowed, the name of the first grant in the file that allows it. Else the reason:
+    /// `no grant`, or of the first grant that would allow it at another time `grant NAME ended
+    /// TIME`, `grant NAME starts TIME` or `grant NAME outside its window`.
     pub rule: Arc<str>,
     /// The purpose that the grant declares; empty where denied.
     pub purpose: Arc<str>,
@@ -19,44 +39,312 @@ pub struct Decision {
 
 /// A principal's rights under one snapshot.
 #[derive(Debug)]
-pub struct View {}
+pub struct View {
+    version: u64,
+    on_unparseable: OnUnparseable,
+    /// In the file's order.
+    grants: Vec<Held>,
+    topics: Index,
+    groups: Index,
+    transactional_ids: Index,
+    cluster: Index,
+    delegation_tokens: Index,
+    users: Index,
+    /// In the file's order.
+    masks: Vec<MaskInView>,
+    plans: [RefCell<Plans>; 2],
+    no_grant: Arc<str>,
+    no_purpose: Arc<str>,
+}
+
+type Plans = HashMap<Box<str>, Option<Arc<MaskPlan>>>;
+
+/// A mask rule as it stands towards one principal.
+#[derive(Debug, Clone)]
+pub(crate) struct MaskInView {
+    pub(crate) rule: Arc<str>,
+    pub(crate) topics: Arc<[Pattern]>,
+    pub(crate) directions: Arc<[Direction]>,
+    pub(crate) classes: Arc<[DataClass]>,
+    /// [`Operator::None`] where the principal is exempt.
+    pub(crate) operator: Operator,
+    pub(crate) keys: bool,
+}
+
+/// A grant and the span for which its schedule's answer is known.
+#[derive(Debug)]
+struct Held {
+    grant: Arc<Grant>,
+    span: Cell<Span>,
+}
+
+/// The scopes of one kind of resource by how they name it.
+#[derive(Debug, Default)]
+struct Index {
+    literal: HashMap<Arc<str>, Vec<Entry>>,
+    prefixes: Vec<(Arc<str>, Entry)>,
+    any: Vec<Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    /// Index of the grant in the view.
+    grant: usize,
+    operations: Operations,
+    partitions: Option<Arc<[PartitionRange]>>,
+}
 
 impl View {
+    pub(crate) fn new(
+        version: u64,
+        on_unparseable: OnUnparseable,
+        grants: impl IntoIterator<Item = Arc<Grant>>,
+        masks: Vec<MaskInView>,
+    ) -> Self {
+        let mut view = Self {
+            version,
+            on_unparseable,
+            grants: Vec::new(),
+            topics: Index::default(),
+            groups: Index::default(),
+            transactional_ids: Index::default(),
+            cluster: Index::default(),
+            delegation_tokens: Index::default(),
+            users: Index::default(),
+            masks,
+            plans: Default::default(),
+            no_grant: Arc::from("no grant"),
+            no_purpose: Arc::from(""),
+        };
+        for grant in grants {
+            for scope in &grant.scopes {
+                let (at, operations, partitions) = (view.grants.len(), grant.operations, scope.partitions.clone());
+                view.index_mut(scope.kind).add(&scope.pattern, Entry { grant: at, operations, partitions });
+            }
+            view.grants.push(Held { grant, span: Cell::new(Span::NEVER) });
+        }
+        view
+    }
+
     /// The version of the snapshot this was compiled from.
     #[must_use]
     pub fn version(&self) -> u64 {
-        0
+        self.version
+    }
+
+    /// What happens to records that mask rules apply to but that cannot be parsed.
+    #[must_use]
+    pub fn on_unparseable(&self) -> OnUnparseable {
+        self.on_unparseable
     }
 
     /// May the principal do `operation` on `resource` at `now`?
+    ///
+    /// A grant of some partitions covers questions that name one of them, and describe of the topic
+    /// as a whole. IdempotentWrite on the cluster is allowed to whoever may write any topic, as a
+    /// broker has it since Kafka 2.8 (KIP-679).
     #[must_use]
-    pub fn authorise(&self, _operation: Operation, _resource: Resource<'_>, _now: Timestamp) -> Decision {
-        Decision { allowed: false, rule: Arc::from("no grant"), purpose: Arc::from("") }
+    pub fn authorise(&self, operation: Operation, resource: Resource<'_>, now: Timestamp) -> Decision {
+        let (kind, partition) = match resource {
+            Resource::Topic { partition, .. } => (Kind::Topic, partition),
+            _ => (kind_of(resource), None),
+        };
+        let covering = self.index(kind).matching(resource.name()).filter(|entry| entry.covers(operation, partition));
+        let decision = self.decide(covering, now);
+        if !decision.allowed && operation == Operation::IdempotentWrite && kind == Kind::Cluster {
+            let through_topic = self.authorise_any(Operation::Write, Resource::topic(""), now);
+            if through_topic.allowed {
+                return through_topic;
+            }
+        }
+        decision
     }
 
     /// May the principal do `operation` on any resource of the kind of `like` (its name is ignored)?
     /// Kafka's `authorizeByResourceType`.
     #[must_use]
-    pub fn authorise_any(&self, _operation: Operation, _like: Resource<'_>, _now: Timestamp) -> Decision {
-        Decision { allowed: false, rule: Arc::from("no grant"), purpose: Arc::from("") }
+    pub fn authorise_any(&self, operation: Operation, like: Resource<'_>, now: Timestamp) -> Decision {
+        let entries = self.index(kind_of(like)).all();
+        self.decide(entries.filter(|entry| entry.operations.contains(operation)), now)
     }
 
     /// Whether any grant of the principal holds at `now`. False closes its connections.
     #[must_use]
-    pub fn has_any_grant(&self, _now: Timestamp) -> bool {
-        false
+    pub fn has_any_grant(&self, now: Timestamp) -> bool {
+        self.grants.iter().any(|held| held.holds(now))
     }
 
-    /// When the last grant that holds at `now` ends; `None` where one has no end.
+    /// When the principal will have no grant left that holds, grants that take over in time
+    /// included; `None` where that never comes, `now` where it has none.
     #[must_use]
-    pub fn grants_end(&self, _now: Timestamp) -> Option<Timestamp> {
-        None
+    pub fn grants_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut end = now;
+        for _ in 0..SUCCESSIONS_MAX {
+            match self.grants.iter().filter(|held| held.holds(end)).map(|held| held.end_after(end)).max() {
+                Some(Timestamp::MAX) => return None,
+                Some(later) => end = later,
+                None => break,
+            }
+        }
+        Some(end)
     }
 
     /// What masking applies to records of `topic` in `direction`; `None` where no rule does and
-    /// records need not be looked at.
+    /// records need not be looked at. For each class the first rule in the file decides that names
+    /// the topic, the direction and the principal; an exemption decides too, and is counted.
     #[must_use]
-    pub fn mask(&self, _topic: &str, _direction: Direction) -> Option<Arc<MaskPlan>> {
-        None
+    pub fn mask(&self, topic: &str, direction: Direction) -> Option<Arc<MaskPlan>> {
+        if self.masks.is_empty() {
+            return None;
+        }
+        let [produce, fetch] = &self.plans;
+        let mut plans = match direction {
+            Direction::Produce => produce,
+            Direction::Fetch => fetch,
+        }
+        .borrow_mut();
+        if let Some(plan) = plans.get(topic) {
+            return plan.clone();
+        }
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        let plan = self.compile_mask(topic, direction);
+        plans.insert(topic.into(), plan.clone());
+        plan
+    }
+
+    fn compile_mask(&self, topic: &str, direction: Direction) -> Option<Arc<MaskPlan>> {
+        let applies = |mask: &&MaskInView| {
+            mask.directions.contains(&direction) && mask.topics.iter().any(|pattern| pattern.matches(topic))
+        };
+        let plan = MaskPlan::new(self.masks.iter().filter(applies).flat_map(|mask| {
+            mask.classes.iter().map(|class| MaskEntry {
+                class: *class,
+                operator: mask.operator.clone(),
+                rule: mask.rule.clone(),
+                keys: mask.keys,
+            })
+        }));
+        (!plan.is_empty()).then(|| Arc::new(plan))
+    }
+
+    /// The first grant in the file decides, of those that hold now; else of those that would at
+    /// another time.
+    fn decide<'a>(&self, covering: impl Iterator<Item = &'a Entry>, now: Timestamp) -> Decision {
+        let (mut allowing, mut out_of_time) = (usize::MAX, usize::MAX);
+        for entry in covering {
+            let held = self.grants.get(entry.grant).is_some_and(|held| held.holds(now));
+            let first = if held { &mut allowing } else { &mut out_of_time };
+            *first = entry.grant.min(*first);
+        }
+        if let Some(Held { grant, .. }) = self.grants.get(allowing) {
+            return Decision { allowed: true, rule: grant.name.clone(), purpose: grant.purpose.clone() };
+        }
+        let reason = self.grants.get(out_of_time).map_or(&self.no_grant, |held| held.denial(now));
+        Decision { allowed: false, rule: reason.clone(), purpose: self.no_purpose.clone() }
+    }
+
+    fn index(&self, kind: Kind) -> &Index {
+        match kind {
+            Kind::Topic => &self.topics,
+            Kind::Group => &self.groups,
+            Kind::TransactionalId => &self.transactional_ids,
+            Kind::Cluster => &self.cluster,
+            Kind::DelegationToken => &self.delegation_tokens,
+            Kind::User => &self.users,
+        }
+    }
+
+    fn index_mut(&mut self, kind: Kind) -> &mut Index {
+        match kind {
+            Kind::Topic => &mut self.topics,
+            Kind::Group => &mut self.groups,
+            Kind::TransactionalId => &mut self.transactional_ids,
+            Kind::Cluster => &mut self.cluster,
+            Kind::DelegationToken => &mut self.delegation_tokens,
+            Kind::User => &mut self.users,
+        }
     }
 }
+
+fn kind_of(resource: Resource<'_>) -> Kind {
+    match resource {
+        Resource::Topic { .. } => Kind::Topic,
+        Resource::Group(_) => Kind::Group,
+        Resource::TransactionalId(_) => Kind::TransactionalId,
+        Resource::Cluster => Kind::Cluster,
+        Resource::DelegationToken(_) => Kind::DelegationToken,
+        Resource::User(_) => Kind::User,
+    }
+}
+
+impl Index {
+    fn add(&mut self, pattern: &Pattern, entry: Entry) {
+        match pattern {
+            Pattern::Any => self.any.push(entry),
+            Pattern::Literal(name) => self.literal.entry(name.clone()).or_default().push(entry),
+            Pattern::Prefix(prefix) => self.prefixes.push((prefix.clone(), entry)),
+        }
+    }
+
+    fn matching(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        let literal = self.literal.get(name).into_iter().flatten();
+        let prefixed = self.prefixes.iter().filter(move |(prefix, _)| name.starts_with(&**prefix));
+        literal.chain(prefixed.map(|(_, entry)| entry)).chain(&self.any)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.literal.values().flatten().chain(self.prefixes.iter().map(|(_, entry)| entry)).chain(&self.any)
+    }
+}
+
+impl Entry {
+    fn covers(&self, operation: Operation, partition: Option<i32>) -> bool {
+        let in_partitions = match (&self.partitions, partition) {
+            (None, _) => true,
+            (Some(ranges), Some(partition)) => {
+                ranges.iter().any(|range| (range.first..=range.last).contains(&partition))
+            }
+            (Some(_), None) => operation == Operation::Describe,
+        };
+        in_partitions && self.operations.contains(operation)
+    }
+}
+
+impl Held {
+    fn holds(&self, now: Timestamp) -> bool {
+        self.grant.not_before <= now && now < self.grant.not_after && self.span_at(now).is_none_or(|span| span.open)
+    }
+
+    /// When a grant that holds at `now` ends or its window closes.
+    fn end_after(&self, now: Timestamp) -> Timestamp {
+        self.span_at(now).map_or(self.grant.not_after, |span| span.until.min(self.grant.not_after))
+    }
+
+    /// Why a grant does not hold at `now`.
+    fn denial(&self, now: Timestamp) -> &Arc<str> {
+        let denials = &self.grant.denials;
+        if now < self.grant.not_before {
+            &denials.not_yet
+        } else if now >= self.grant.not_after {
+            &denials.ended
+        } else {
+            &denials.outside_window
+        }
+    }
+
+    fn span_at(&self, now: Timestamp) -> Option<Span> {
+        let schedule = self.grant.schedule.as_ref()?;
+        let known = self.span.get();
+        if known.contains(now) {
+            return Some(known);
+        }
+        let span = schedule.span_at(now);
+        self.span.set(span);
+        Some(span)
+    }
+}
+
+#[cfg(test)]
+mod tests;

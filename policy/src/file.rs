@@ -1,0 +1,263 @@
+//! The policy file as people write it: typed, strict, and documented field by field, because these
+//! comments are what the published JSON Schema and an editor's hover show.
+//!
+//! Nothing here decides; [`crate::snapshot`] checks what a schema cannot say and compiles.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_core::words::{DataClass, Direction, Operation};
+
+use crate::document::text::{DayRange, Moment, PartitionRange, TimeOfDay, ZoneName};
+
+/// Who may do what, when and why, and what is masked on the way. What no grant allows is denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// The version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// What happens to records that a mask rule applies to and that cannot be parsed.
+    #[serde(default)]
+    pub on_unparseable: OnUnparseable,
+    /// What is allowed. The order matters only for which grant's name evidence shows where several
+    /// allow the same: the first in the file.
+    #[serde(default)]
+    pub grants: Vec<GrantRule>,
+    /// What is masked. For each class of data the first rule that names the topic, the direction
+    /// and the principal decides, so put the particular before the general.
+    #[serde(default)]
+    pub masks: Vec<MaskRule>,
+}
+
+/// What happens to a record or batch that mask rules apply to but that cannot be parsed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnparseable {
+    /// It is refused with an error to the client.
+    #[default]
+    Reject,
+    /// The whole value is replaced, where the batch at least can be walked; else it is refused.
+    MaskWholeValue,
+    /// It is passed on as it is, and named in the evidence.
+    Pass,
+}
+
+/// A grant: these principals may do these operations on these resources, in this time, for this purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRule {
+    /// A name that no other grant has; evidence cites it.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// What for. It is written into the evidence of every use.
+    #[schemars(length(min = 1, max = 2000))]
+    pub purpose: String,
+    /// Principals by name. `"*"` is every authenticated principal, as `everyone: true` is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<Identity>,
+    /// Groups whose members are meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Identity>,
+    /// Whether every authenticated principal is meant. A connection without authentication is not;
+    /// to allow it something, name the principal `ANONYMOUS`.
+    #[serde(default)]
+    pub everyone: bool,
+    /// On what.
+    #[schemars(length(min = 1))]
+    pub resources: Vec<ResourceRule>,
+    /// What may be done, as Kafka names it. Read, write, delete and alter bring describe with them,
+    /// alter_configs brings describe_configs.
+    #[schemars(length(min = 1))]
+    pub operations: Vec<OperationRule>,
+    /// From when on. Without it: always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Moment>,
+    /// Until when; at this very time the grant has ended. Without it: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Moment>,
+    /// Times of day at which the grant holds; in any of them is enough. Without it: all day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowRule>,
+}
+
+/// A principal or group: its name, of whichever issuer, or a name of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Identity {
+    /// The name, whichever trusted issuer vouches for it.
+    Name(#[schemars(length(min = 1))] String),
+    /// The name, as one issuer vouches for it.
+    Qualified(QualifiedIdentity),
+}
+
+/// A name as one issuer vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QualifiedIdentity {
+    /// The principal's or group's name.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// The issuer, exactly as in its tokens (`iss`), or `tls` for client certificates.
+    #[schemars(length(min = 1))]
+    pub issuer: String,
+}
+
+/// One resource: exactly one of `topic`, `group`, `transactional_id`, `cluster`, `delegation_token`
+/// and `user`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRule {
+    /// A topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<NameRule>,
+    /// Only these partitions of the topic: numbers and ranges. Questions about the whole topic are
+    /// then not covered, but for describe, without which a client could not find its partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub partitions: Option<Vec<PartitionsRule>>,
+    /// A consumer, share or streams group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<NameRule>,
+    /// A producer's transactional id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transactional_id: Option<NameRule>,
+    /// The cluster as a whole; only `true` makes sense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<bool>,
+    /// A delegation token, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation_token: Option<NameRule>,
+    /// Another user, as `User:name`, whose delegation tokens are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<NameRule>,
+}
+
+/// A name as it is, `"*"` for every name, or a map with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NameRule {
+    /// This very name; `"*"` is every name.
+    Literal(#[schemars(length(min = 1))] String),
+    /// Every name that begins with this.
+    Prefixed(PrefixRule),
+}
+
+/// Every name that begins with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixRule {
+    /// What the names begin with.
+    #[schemars(length(min = 1))]
+    pub prefix: String,
+}
+
+/// A partition's number, or a range as text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PartitionsRule {
+    /// One partition.
+    One(#[schemars(range(min = 0))] i32),
+    /// Partitions from a first to a last, both included.
+    Range(PartitionRange),
+}
+
+/// One operation, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OperationRule {
+    /// This one.
+    One(Operation),
+    /// Every operation.
+    All(AllOperations),
+}
+
+/// The word for every operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AllOperations {
+    /// Every operation.
+    All,
+}
+
+/// A time of day at which a grant holds. Where `to` is not after `from`, the window crosses
+/// midnight and ends on the next day. A clock time that a change to daylight saving skips counts as
+/// the moment of the change; one that occurs twice counts the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowRule {
+    /// When it opens.
+    pub from: TimeOfDay,
+    /// When it closes; at this very minute it is closed.
+    pub to: TimeOfDay,
+    /// Whose clock.
+    pub timezone: ZoneName,
+    /// The days on which it opens. Without it: every day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub days: Option<Vec<DayRange>>,
+}
+
+/// A mask rule: for these readers or writers, data of these classes in records of these topics is masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaskRule {
+    /// A name that no other mask rule has; evidence cites it.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// In records of which topics.
+    #[schemars(length(min = 1))]
+    pub topics: Vec<NameRule>,
+    /// For which principals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<Identity>,
+    /// For members of which groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Identity>,
+    /// For every principal, unauthenticated ones included.
+    #[serde(default)]
+    pub everyone: bool,
+    /// Who of them is exempt and sees the data as it is. What an exempt principal sees is still
+    /// looked for, counted and named in the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub except: Option<Except>,
+    /// On which way: `fetch` masks what is read, `produce` masks what is written.
+    #[serde(default = "fetch_only")]
+    #[schemars(length(min = 1))]
+    pub directions: Vec<Direction>,
+    /// Which classes of data.
+    #[schemars(length(min = 1))]
+    pub classes: Vec<DataClass>,
+    /// What happens to a finding.
+    pub operator: OperatorRule,
+    /// Whether record keys are masked as well. A masked key changes partitioning and compaction.
+    #[serde(default)]
+    pub keys: bool,
+}
+
+fn fetch_only() -> Vec<Direction> {
+    vec![Direction::Fetch]
+}
+
+/// Who is exempt from a mask rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Except {
+    /// Principals by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<Identity>,
+    /// Groups whose members are exempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Identity>,
+}
+
+/// What happens to a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorRule {
+    /// It is replaced by its class's marker, for instance `[email]`.
+    Redact,
+    /// All its letters and digits but the last so many become `*`.
+    KeepLast(#[schemars(range(min = 1, max = 64))] u8),
+    /// It is replaced by this text.
+    Replace(#[schemars(length(max = 256))] String),
+}

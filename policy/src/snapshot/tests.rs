@@ -1,0 +1,222 @@
+//! The policy file as a whole: the example, files with many mistakes, who is meant, fingerprints.
+
+use std::sync::Arc;
+
+use tidegate_core::words::{DataClass, Direction, Operation, Principal, Resource, Timestamp};
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../deploy/policy.example.yaml");
+
+fn time(text: &str) -> Timestamp {
+    text.parse::<document::text::Moment>().unwrap().0
+}
+
+fn principal(issuer: &str, name: &str, groups: &[&str]) -> Principal {
+    let groups = groups.iter().map(|group| Arc::from(*group)).collect();
+    Principal { issuer: issuer.into(), subject: name.into(), name: name.into(), groups }
+}
+
+fn problems(yaml: &str) -> Vec<String> {
+    Snapshot::read(yaml, "policy.yaml", 1).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_snapshot_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Snapshot>();
+}
+
+#[test]
+fn the_example_does_what_its_comments_say() {
+    let policy = Snapshot::read(EXAMPLE, "policy.example.yaml", 7).unwrap();
+    assert_eq!((policy.version(), policy.counts()), (7, (5, 3)));
+    let services = "https://login.example.com/realms/services";
+    let analyst = policy.view(&principal("idp", "ann", &["analysts"]));
+    let shop = policy.view(&principal(services, "shop-backend", &[]));
+    let impostor = policy.view(&principal("https://elsewhere", "shop-backend", &[]));
+    let carol = policy.view(&principal("idp", "carol", &[]));
+    let operator = policy.view(&principal("idp", "olga", &["platform-operators"]));
+    let anonymous = policy.view(&Principal::anonymous());
+    let day = "2026-11-24T10:00:00Z"; // a Tuesday, 11:00 in Berlin
+    for (view, operation, resource, at, expected) in [
+        (&analyst, Operation::Read, Resource::topic("orders"), day, "analysts-read-orders"),
+        (&analyst, Operation::Read, Resource::Group("analysts-1"), day, "analysts-read-orders"),
+        (&analyst, Operation::Write, Resource::topic("orders"), day, "no grant"),
+        (
+            &analyst,
+            Operation::Read,
+            Resource::topic("orders"),
+            "2027-06-30T22:00:00Z",
+            "grant analysts-read-orders ended 2027-06-30T22:00:00Z",
+        ),
+        (&shop, Operation::Write, Resource::partition("shop.carts", 3), day, "shop-writes-orders"),
+        (&shop, Operation::Write, Resource::TransactionalId("shop-1"), day, "shop-writes-orders"),
+        (&shop, Operation::IdempotentWrite, Resource::Cluster, day, "shop-writes-orders"),
+        (&impostor, Operation::Write, Resource::partition("shop.carts", 3), day, "no grant"),
+        (&carol, Operation::Read, Resource::partition("orders", 5), day, "support-office-hours"),
+        (&carol, Operation::Read, Resource::partition("orders", 1), day, "no grant"),
+        (
+            &carol,
+            Operation::Read,
+            Resource::partition("orders", 5),
+            "2026-11-24T19:00:00Z",
+            "grant support-office-hours outside its window",
+        ),
+        (&carol, Operation::Read, Resource::partition("orders", 5), "2026-11-28T02:00:00Z", "support-office-hours"),
+        (&operator, Operation::Alter, Resource::Cluster, day, "platform-operations"),
+        (&carol, Operation::Describe, Resource::topic("anything"), day, "catalogue"),
+        (&anonymous, Operation::Describe, Resource::topic("anything"), day, "no grant"),
+    ] {
+        let decision = view.authorise(operation, resource, time(at));
+        assert_eq!(&*decision.rule, expected, "{operation:?} {resource:?} at {at}");
+    }
+    let card = |view: &View, topic: &str, direction| {
+        view.mask(topic, direction)
+            .and_then(|plan| plan.entry(DataClass::PaymentCard).map(|entry| entry.operator.clone()))
+    };
+    let fraud = policy.view(&principal(services, "fraud-detection", &[]));
+    assert_eq!(card(&carol, "orders", Direction::Fetch), Some(Operator::KeepLast(4)));
+    assert_eq!(card(&analyst, "orders", Direction::Fetch), Some(Operator::Redact));
+    assert_eq!(card(&anonymous, "orders", Direction::Fetch), Some(Operator::Redact));
+    assert_eq!(card(&fraud, "orders", Direction::Fetch), Some(Operator::None));
+    assert_eq!(card(&analyst, "orders", Direction::Produce), None);
+    assert_eq!(card(&fraud, "logs.web", Direction::Produce), Some(Operator::Replace("(card number removed)".into())));
+}
+
+#[test]
+fn a_file_with_many_mistakes_reports_them_all_with_their_lines() {
+    let yaml = r#"version: 1
+on_unparsable: reject
+grants:
+  - name: a
+    purpose: p
+    principals: [alice]
+    resources: [{topic: "orders.*"}]
+    operations: [read]
+    not_before: 2026-02-01T00:00:00Z
+    not_after: 2026-01-01T00:00:00Z
+  - name: a
+    purpose: " "
+    resources: [{group: g, topic: t}]
+    operations: [read]
+  - name: b
+    purpose: p
+    everyone: true
+    resources: [{topic: t, partitions: [0-3, 2]}, {}]
+    operations: [create_tokens]
+    operatons: [read]
+    windows: [{from: "08:00", to: "08:00", timezone: UTC}]
+masks:
+  - name: m
+    topics: [t]
+    classes: [email, email]
+    operator: redact
+"#;
+    assert_eq!(
+        problems(yaml),
+        [
+            "policy.yaml:2:1: on_unparsable: unknown key; did you mean `on_unparseable`?",
+            "policy.yaml:7:18: grants[0].resources[0].topic: `*` is no pattern; for every name that begins so write `{prefix: orders.}`",
+            "policy.yaml:10:5: grants[0].not_after: the grant ends before it begins at 2026-02-01T00:00:00Z",
+            "policy.yaml:11:5: grants[1]: is for nobody; give `principals`, `groups` or `everyone: true`",
+            "policy.yaml:11:5: grants[1].name: `a` is also the name of grants[0]",
+            "policy.yaml:12:5: grants[1].purpose: must not be blank",
+            "policy.yaml:13:17: grants[1].resources[0]: names `topic` and `group` at once; give each an item of its own",
+            "policy.yaml:18:17: grants[2].resources[0]: none of the grant's operations applies to it",
+            "policy.yaml:18:46: grants[2].resources[0].partitions[1]: overlaps with `0-3`",
+            "policy.yaml:18:51: grants[2].resources[1]: names no resource; give `topic`, `group`, `transactional_id`, `cluster`, `delegation_token` or `user`",
+            "policy.yaml:19:18: grants[2].operations[0]: `create_tokens` applies to none of the grant's resources",
+            "policy.yaml:20:5: grants[2].operatons: unknown key; did you mean `operations`?",
+            "policy.yaml:21:31: grants[2].windows[0].to: is the same as `from`; for a whole day write 00:00 to 24:00",
+            "policy.yaml:23:5: masks[0]: is for nobody; give `principals`, `groups` or `everyone: true`",
+            "policy.yaml:25:22: masks[0].classes[1]: repeats item 0 of this list",
+        ]
+    );
+}
+
+#[test]
+fn mistakes_of_structure_are_said_in_peoples_words() {
+    let yaml = r#"version: 2
+grants:
+  - name: 12
+    purpose: p
+    principals: [alice]
+    resources: [{topic: {prefx: a}, partitions: [x, -1]}]
+    operations: [raed, 3]
+    not_after: tomorrow
+    windows: [{from: "25:00", to: "18:00", timezone: Europe/Berln, days: [mond]}]
+  - purpose:
+    resources: []
+    operations: read
+masks:
+  - {name: m, topics: [t], everyone: true, classes: [emial], operator: redct}
+  - {name: n, topics: [t], everyone: true, classes: [email], operator: {keep_last: 0}}
+  - {name: o, topics: [t], everyone: true, classes: [email], operator: {keep: 4}}
+"#;
+    let found = problems(yaml);
+    for expected in [
+        "policy.yaml:1:1: version: must be at most 1",
+        "policy.yaml:3:5: grants[0].name: expected a text, not a whole number; put `12` in quotes",
+        "policy.yaml:6:26: grants[0].resources[0].topic.prefx: unknown key; did you mean `prefix`?",
+        "policy.yaml:6:50: grants[0].resources[0].partitions[0]: `x` is not a range of partitions such as `0-3`",
+        "policy.yaml:6:53: grants[0].resources[0].partitions[1]: must be at least 0",
+        "policy.yaml:7:18: grants[0].operations[0]: `raed` is not one of `read`, `write`, `create`, `delete`, `alter`, `describe`, \
+         `cluster_action`, `describe_configs`, `alter_configs`, `idempotent_write`, `create_tokens`, `describe_tokens`, \
+         `two_phase_commit`, `all`; did you mean `read`?",
+        "policy.yaml:7:24: grants[0].operations[1]: expected a text, not a whole number; put `3` in quotes",
+        "policy.yaml:8:5: grants[0].not_after: `tomorrow` is not a time such as `2026-03-31T18:00:00+02:00` or `2026-03-31T16:00:00Z`",
+        "policy.yaml:9:16: grants[0].windows[0].from: `25:00` is not a time of day such as `08:30` (00:00 to 24:00)",
+        "policy.yaml:9:44: grants[0].windows[0].timezone: `Europe/Berln` is not a time zone of the IANA database, such as `Europe/Berlin`",
+        "policy.yaml:9:75: grants[0].windows[0].days[0]: `mond` is not a day such as `mon`, or days such as `mon-fri`",
+        "policy.yaml:10:5: grants[1]: the key `name` is missing",
+        "policy.yaml:10:5: grants[1].purpose: a value is missing; expected a text",
+        "policy.yaml:11:5: grants[1].resources: must not be empty",
+        "policy.yaml:12:5: grants[1].operations: expected a list, not the text `read`",
+        "policy.yaml:14:54: masks[0].classes[0]: `emial` is not one of `email`, `phone`, `payment_card`; did you mean `email`?",
+        "policy.yaml:14:62: masks[0].operator: `redct` is not one of `redact`; did you mean `redact`?",
+        "policy.yaml:15:73: masks[1].operator.keep_last: must be at least 1",
+        "policy.yaml:16:62: masks[2].operator: expected one of the keys `keep_last`, `replace`",
+    ] {
+        assert!(found.iter().any(|problem| problem == expected), "missing: {expected}\nin {found:#?}");
+    }
+    assert!(
+        found.iter().any(|problem| problem.starts_with("policy.yaml:7:24: grants[0].operations[1]: expected")),
+        "{found:#?}"
+    );
+    assert_eq!(found.len(), 19, "{found:#?}");
+}
+
+#[test]
+fn the_fingerprint_follows_the_meaning_not_the_layout() {
+    let read = |yaml: &str| Snapshot::read(yaml, "p", 1).unwrap().fingerprint().to_owned();
+    let one = read("version: 1\ngrants: []\n");
+    assert_eq!(one, read("# comment\ngrants:   []\nversion: 1\n"));
+    assert_ne!(one, read("version: 1\non_unparseable: pass\n"));
+    assert!(one.starts_with("sha256:") && one.len() == 7 + 64);
+}
+
+#[test]
+fn who_is_meant() {
+    let named = |name: &str, issuer: Option<&str>| Named { name: name.into(), issuer: issuer.map(Into::into) };
+    let alice = Who { principals: vec![named("alice", None)], ..Who::default() };
+    let alice_of_a = Who { principals: vec![named("alice", Some("a"))], ..Who::default() };
+    let ops_of_a = Who { groups: vec![named("ops", Some("a"))], ..Who::default() };
+    let everyone = Who { everyone: true, ..Who::default() };
+    let unauthenticated = Who { principals: vec![named("ANONYMOUS", None)], ..Who::default() };
+    for (who, principal, granted, masked) in [
+        (&alice, principal("b", "alice", &[]), true, true),
+        (&alice, principal("b", "bob", &["alice"]), false, false),
+        (&alice_of_a, principal("a", "alice", &[]), true, true),
+        (&alice_of_a, principal("b", "alice", &[]), false, false),
+        (&ops_of_a, principal("a", "x", &["dev", "ops"]), true, true),
+        (&ops_of_a, principal("b", "x", &["ops"]), false, false),
+        (&ops_of_a, principal("a", "ops", &[]), false, false),
+        (&everyone, principal("a", "x", &[]), true, true),
+        (&everyone, Principal::anonymous(), false, true),
+        (&unauthenticated, Principal::anonymous(), true, true),
+        (&unauthenticated, principal("a", "ANONYMOUS", &[]), false, false),
+    ] {
+        assert_eq!((who.grants_to(&principal), who.masks_for(&principal)), (granted, masked), "{who:?} {principal:?}");
+    }
+}

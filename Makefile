@@ -1,0 +1,87 @@
+# Everything a person or CI runs. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# What the tests need besides crates is fetched once and kept here.
+TARGET := $(abspath target)
+CLIENTS := shard/tests/gateway/clients
+# Arguments for `make demo`, for instance `make demo ARGS="--upstream localhost:9092"`.
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Show Tidegate at work, without Kafka or Java; Ctrl-C ends it
+	@deploy/install-dependencies build
+	cargo run --package tidegate -- demo $(ARGS)
+
+.PHONY: build
+build: ## Build the release binary, target/release/tidegate
+	@deploy/install-dependencies build
+	cargo build --release --package tidegate
+
+.PHONY: test
+test: deps lint deny ## Everything that CI checks, on a real Kafka with stock clients
+	cargo test --workspace --quiet
+
+.PHONY: lint
+lint: ## Formatting and lints; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+.PHONY: deny
+deny: ## Licences, bans and sources of all crates, where cargo-deny is installed (`make deny-tool`)
+	@deny=$$(command -v cargo-deny || echo $(TARGET)/tools/bin/cargo-deny); \
+	if [ -x "$$deny" ]; then \
+		echo "$$deny check licenses bans sources"; \
+		"$$deny" --all-features check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed, so licences, bans and sources are NOT checked; \`make deny-tool\` installs it"; \
+	fi
+
+.PHONY: deny-tool
+deny-tool: ## Build cargo-deny into target/tools (some minutes)
+	cargo install --locked --quiet --root $(TARGET)/tools cargo-deny
+
+.PHONY: deps
+deps: system kafka python node ## Fetch what the tests need, once, into target/
+
+.PHONY: system
+system:
+	@deploy/install-dependencies test
+
+.PHONY: kafka
+kafka: $(TARGET)/kafka/.fetched
+$(TARGET)/kafka/.fetched: $(CLIENTS)/pom.xml | system
+	@echo "fetching Apache Kafka into $(@D)"
+	rm -rf $(@D)
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies \
+		-DoutputDirectory=$(@D) -DincludeScope=runtime
+	touch $@
+
+.PHONY: python
+python: $(TARGET)/venv/.fetched
+$(TARGET)/venv/.fetched: $(CLIENTS)/requirements.txt | system
+	@echo "fetching confluent-kafka into $(@D)"
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: node
+node: $(TARGET)/node/.fetched
+$(TARGET)/node/.fetched: $(CLIENTS)/package.json | system
+	@echo "fetching kafkajs into $(@D)"
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $< $(@D)/package.json
+	npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --loglevel error
+	touch $@
+
+.PHONY: clean
+clean: ## Remove everything that was built or fetched
+	rm -rf $(TARGET)

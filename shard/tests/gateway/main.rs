@@ -1,0 +1,14 @@
+//! The built gateway in front of a real Apache Kafka, driven by unmodified clients.
+//!
+//! One test binary, so that one broker serves most tests. Reading order: `dependencies`, `process`
+//! and `ports` (what everything stands on), `tls`, `idp`, `kafka` (the surroundings), `raw` and
+//! `clients` (who connects), `gateway` (what is tested), then the tests by subject.
+
+mod dependencies;
+mod harness;
+mod idp;
+mod kafka;
+mod ports;
+mod process;
+mod raw;
+mod tls;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::MetadataRequest;
 
+use crate::clients::{Confluent, Endpoint, Java, KafkaJs, Kcat, LibRdKafka, StockClient};
 use crate::idp::Idp;
 use crate::kafka::{Kafka, Listener};
 use crate::raw::{Connection, bearer};
@@ -31,6 +32,32 @@ fn the_broker_takes_every_kind_of_login() {
 
     let refused = Connection::tls(tls, config, "localhost").authenticate("PLAIN", "\0admin\0wrong");
     assert!(refused.unwrap_err().contains("error 58"));
+}
+
+#[test]
+fn every_client_works_without_the_gateway() {
+    let kafka = Kafka::shared();
+    let tls = kafka.bootstrap(Listener::SaslSsl);
+    let plain = Endpoint::plain(&tls, "admin", "admin-secret");
+    let oauth = Endpoint::oauth(&tls, "admin");
+    let clients: [(&dyn StockClient, &Endpoint); 6] = [
+        (&Java, &oauth),
+        (&LibRdKafka, &oauth),
+        (&LibRdKafka, &plain),
+        (&Confluent, &oauth),
+        (&KafkaJs, &oauth),
+        (&Kcat, &plain),
+    ];
+    for (index, (client, at)) in clients.into_iter().enumerate() {
+        let topic = format!("direct-{index}");
+        kafka.create_topic(&topic, 1, 1);
+        let started = std::time::Instant::now();
+        client.produce(at, &topic, &["one", "two"]);
+        assert_eq!(client.consume(at, &topic, &format!("group-{index}"), 2), ["one", "two"], "{}", client.name());
+        let topics = client.administer(at, &format!("created-{index}"));
+        assert!(topics.contains(&topic), "{}: {topics:?}", client.name());
+        eprintln!("{}: {:?}", client.name(), started.elapsed());
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! and `ports` (what everything stands on), `tls`, `idp`, `kafka` (the surroundings), `raw` and
 //! `clients` (who connects), `gateway` (what is tested), then the tests by subject.
 
+mod clients;
 mod dependencies;
 mod harness;
 mod idp;

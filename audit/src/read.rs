@@ -242,3 +242,6 @@ pub(crate) fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::R
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod tests;

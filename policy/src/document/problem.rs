@@ -32,10 +32,20 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Puts problems in the file's order and drops repetitions, so that people fix from top to bottom.
+/// Problems that are reported at most: nobody reads more, and a hostile file must not fill memory.
+pub(super) const PROBLEMS_MAX: usize = 500;
+
+/// Puts problems in the file's order, so that people fix from top to bottom, and drops repetitions
+/// and what is over [`PROBLEMS_MAX`].
 pub(super) fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| (a.line, a.column, &a.path, &a.message).cmp(&(b.line, b.column, &b.path, &b.message)));
     problems.dedup();
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    problems.truncate(PROBLEMS_MAX);
+    if let (1.., Some(first)) = (more, problems.first()) {
+        let message = format!("{more} more problems are not shown");
+        problems.push(Problem { file: first.file.clone(), path: String::new(), line: 1, column: 1, message });
+    }
     problems
 }
 

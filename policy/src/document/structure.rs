@@ -73,15 +73,13 @@ impl Findings<'_> {
             return;
         }
         let candidates = context.iter().filter(|branch| !branch.iter().any(|e| is_other_form(e, here)));
-        let tags: Vec<&str> = candidates.clone().filter_map(|branch| missing_at(branch, here)).collect();
-        if tags.len() > 1 && tags.len() == candidates.clone().count() {
-            self.problems.push(self.tree.problem(path, format!("expected one of the keys {}", listed(&tags))));
+        if let Some((path, message)) = wrong_tag(here, candidates.clone()) {
+            self.problems.push(self.tree.problem(&path, message));
             return;
         }
         let best = candidates.min_by_key(|branch| {
-            let lacks =
-                branch.iter().filter(|e| e.instance_path() == here && matches!(e.kind(), Kind::Required { .. }));
-            (lacks.count(), branch.len())
+            let other_tag = tag_errors(branch, here).next().is_some();
+            (other_tag, missing_at(branch, here).is_some(), branch.len())
         });
         match best {
             Some(branch) => branch.iter().for_each(|error| self.add(error)),
@@ -128,6 +126,42 @@ fn is_other_form(error: &ValidationError<'_>, here: &Location) -> bool {
     }
 }
 
+/// What is wrong with the tag that tells the forms of a map apart, if that is what is wrong: a key
+/// that none of the forms has (`{keep_last: 4}`), or a value under a key that all have (`type: plain`).
+fn wrong_tag<'e, 'v: 'e>(
+    here: &Location,
+    forms: impl Iterator<Item = &'e Vec<ValidationError<'v>>> + Clone,
+) -> Option<(String, String)> {
+    let count = forms.clone().count();
+    let mut keys: Vec<&str> = forms.clone().filter_map(|form| missing_at(form, here)).collect();
+    if count > 1 && keys.len() == count {
+        keys.dedup();
+        let message = match keys.as_slice() {
+            [key] => missing(key),
+            keys => format!("expected one of the keys {}", listed(keys)),
+        };
+        return Some((path_of(here), message));
+    }
+    let wrong: Vec<&ValidationError<'v>> = forms.filter_map(|form| tag_errors(form, here).next()).collect();
+    let (first, rest) = wrong.split_first()?;
+    if wrong.len() < count || rest.iter().any(|error| error.instance_path() != first.instance_path()) {
+        return None;
+    }
+    let options: Vec<String> = wrong.iter().flat_map(|error| options_of(error)).collect();
+    Some((path_of(first.instance_path()), unknown_value(first.instance(), &options)))
+}
+
+/// The errors of a branch that say that a value directly under `here` is not the fixed one.
+fn tag_errors<'e, 'v>(
+    branch: &'e [ValidationError<'v>],
+    here: &Location,
+) -> impl Iterator<Item = &'e ValidationError<'v>> {
+    let depth = here.segments().count() + 1;
+    branch.iter().filter(move |error| {
+        matches!(error.kind(), Kind::Constant { .. }) && error.instance_path().segments().count() == depth
+    })
+}
+
 /// A key that the branch requires and the map at `here` lacks.
 fn missing_at<'e>(branch: &'e [ValidationError<'_>], here: &Location) -> Option<&'e str> {
     branch.iter().filter(|error| error.instance_path() == here).find_map(|error| match error.kind() {
@@ -142,16 +176,16 @@ fn missing(key: &str) -> String {
 
 /// The texts that would be accepted at `here`, through all branches.
 fn options_at(here: &Location, context: &[Vec<ValidationError<'static>>]) -> Vec<String> {
-    let mut options = Vec::new();
-    for error in context.iter().flatten().filter(|e| e.instance_path() == here) {
-        match error.kind() {
-            Kind::Constant { expected_value } => options.extend(expected_value.as_str().map(str::to_owned)),
-            Kind::Enum { options: values } => options.extend(texts(values)),
-            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => options.extend(options_at(here, context)),
-            _ => {}
-        }
+    context.iter().flatten().filter(|error| error.instance_path() == here).flat_map(options_of).collect()
+}
+
+fn options_of(error: &ValidationError<'_>) -> Vec<String> {
+    match error.kind() {
+        Kind::Constant { expected_value } => expected_value.as_str().map(str::to_owned).into_iter().collect(),
+        Kind::Enum { options } => texts(options),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => options_at(error.instance_path(), context),
+        _ => Vec::new(),
     }
-    options
 }
 
 fn texts(values: &Value) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! The text may be hostile. It is read as a stream of events, so that a document that is too big,
 //! too deep or built of aliases is refused at the event where that shows and nothing is expanded.
 //! What YAML offers beyond JSON's data model (anchors, tags, several documents, keys that are not
-//! texts, not-a-number) is refused: two readers of a policy must never see two policies.
+//! texts, not-a-number) is refused: nobody should have to know YAML's corners to read a policy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use saphyr::Scalar;
 use saphyr_parser::{Event, Marker, Parser, ScanError};
 use serde_json::{Map, Number, Value};
 
-use super::problem::{Problem, join_index, join_key, shortened};
+use super::problem::{PROBLEMS_MAX, Problem, join_index, join_key, shortened};
 
 /// Largest document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -20,8 +20,6 @@ pub const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const NESTING_DEPTH_MAX: usize = 32;
 /// Most nodes (values and keys) of one document.
 pub const NODES_MAX: usize = 200_000;
-/// Problems after which reading stops: nobody reads more, and a hostile file must not fill memory.
-const PROBLEMS_MAX: usize = 100;
 
 /// Where a node stands, line and column from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

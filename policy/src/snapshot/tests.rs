@@ -220,3 +220,40 @@ fn who_is_meant() {
         assert_eq!((who.grants_to(&principal), who.masks_for(&principal)), (granted, masked), "{who:?} {principal:?}");
     }
 }
+
+#[test]
+fn every_key_of_the_file_is_explained_in_the_schema() {
+    fn visit(path: &str, schema: &serde_json::Value, unexplained: &mut Vec<String>) {
+        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+            if property["description"].as_str().unwrap_or_default().is_empty() {
+                unexplained.push(format!("{path}.{key}"));
+            }
+        }
+        for (key, inner) in schema.as_object().into_iter().flatten() {
+            visit(&format!("{path}/{key}"), inner, unexplained);
+        }
+        for inner in schema.as_array().into_iter().flatten() {
+            visit(path, inner, unexplained);
+        }
+    }
+    let schema = document::schema::<PolicyFile>();
+    let mut unexplained = Vec::new();
+    visit("", &schema, &mut unexplained);
+    unexplained.retain(|path| !path.ends_with(".keep_last") && !path.ends_with(".replace"));
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
+proptest::proptest! {
+    /// A policy file is text from outside: whatever one character does to it, there is a snapshot
+    /// or there are problems, never a panic.
+    #[test]
+    fn a_damaged_file_is_read_or_refused(at in 0..EXAMPLE.len(), with in "[\\x00-\\x7f]{0,3}", cut in 0..8usize) {
+        let (before, rest) = EXAMPLE.as_bytes().split_at(at);
+        let after = rest.get(cut..).unwrap_or_default();
+        let text = String::from_utf8_lossy(&[before, with.as_bytes(), after].concat()).into_owned();
+        match Snapshot::read(&text, "p.yaml", 1) {
+            Ok(snapshot) => drop(snapshot.view(&principal("idp", "carol", &["analysts"]))),
+            Err(problems) => proptest::prop_assert!(!problems.is_empty()),
+        }
+    }
+}

@@ -179,6 +179,7 @@ fn the_end_of_all_grants() {
         "windows: [{from: \"06:00\", to: \"14:00\", timezone: UTC}, {from: \"14:00\", to: \"22:00\", timezone: UTC}]",
     );
     let forever = grant("forever", "");
+    let around_the_clock = grant("clock", "windows: [{from: \"00:00\", to: \"24:00\", timezone: Europe/Berlin}]");
     for (grants, at, expected) in [
         (vec![&january], "2026-01-15T00:00:00Z", Some("2026-02-01T00:00:00Z")),
         (vec![&january, &february, &april], "2026-01-15T00:00:00Z", Some("2026-03-01T00:00:00Z")),
@@ -188,6 +189,7 @@ fn the_end_of_all_grants() {
         (vec![&january, &office], "2026-01-31T10:00:00Z", Some("2026-02-01T00:00:00Z")),
         (vec![&office], "2026-01-15T10:00:00Z", Some("2026-01-15T18:00:00Z")),
         (vec![&office, &shifts], "2026-01-15T10:00:00Z", Some("2026-01-15T22:00:00Z")),
+        (vec![&around_the_clock], "2026-01-15T10:00:00Z", None),
         (vec![], "2026-01-15T10:00:00Z", Some("2026-01-15T10:00:00Z")),
     ] {
         let grants: String = grants.into_iter().map(String::as_str).collect();
@@ -242,13 +244,11 @@ fn plans_of_many_topics_stay_bounded() {
     assert!(view.plans.iter().all(|plans| plans.borrow().len() <= PLANS_MAX));
 }
 
+/// A grant as a row: topic name or prefix, whether it is a prefix, operations, partitions.
+type Row = (String, bool, Vec<Operation>, Option<(i32, i32)>);
+
 /// What the policy file says about one question, read off the rows in the plainest way.
-fn allowed_by(
-    rows: &[(String, bool, Vec<Operation>, Option<(i32, i32)>)],
-    operation: Operation,
-    name: &str,
-    partition: Option<i32>,
-) -> bool {
+fn allowed_by(rows: &[Row], operation: Operation, name: &str, partition: Option<i32>) -> bool {
     rows.iter().any(|(pattern, prefixed, operations, partitions)| {
         let names = if *prefixed { name.starts_with(pattern.as_str()) } else { name == pattern };
         let covers = match (partitions, partition) {

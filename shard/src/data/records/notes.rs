@@ -1,0 +1,142 @@
+//! What a record-carrying exchange says in the evidence.
+//!
+//! A request leaves one entry a topic for what is allowed and one a partition for what is denied.
+//! A response turns the topic's entry into that of the first partition that delivers records, and
+//! adds one for each further: an idle poll over a thousand partitions stays one entry a topic.
+
+use std::fmt::Write as _;
+
+use tidegate_core::batch::Summary;
+use tidegate_core::event::{FindingCount, ResourceUse};
+use tidegate_core::words::{Operation, Resource};
+use tidegate_policy::view::Decision;
+use uuid::Uuid;
+
+use super::super::stage::Draft;
+
+/// Longest text in a draft's detail, in bytes.
+const DETAIL_BYTES_MAX: usize = 1024;
+/// Distinct upstream error codes kept of one exchange.
+const UPSTREAM_ERRORS_MAX: usize = 32;
+
+/// Adds a sentence to the detail, as long as there is room.
+pub(super) fn say(draft: &mut Draft, sentence: std::fmt::Arguments<'_>) {
+    if draft.detail.len() >= DETAIL_BYTES_MAX {
+        return;
+    }
+    if !draft.detail.is_empty() {
+        draft.detail.push_str("; ");
+    }
+    // Writing to a `String` cannot fail.
+    let _ = draft.detail.write_fmt(sentence);
+}
+
+/// Notes an upstream error code once.
+pub(super) fn upstream_error(draft: &mut Draft, code: i16) {
+    let code = i32::from(code);
+    if code != 0 && draft.upstream_errors.len() < UPSTREAM_ERRORS_MAX && !draft.upstream_errors.contains(&code) {
+        draft.upstream_errors.push(code);
+    }
+}
+
+/// A topic id that resolves to no name: nothing to ask policy about.
+pub(super) fn unknown_id(draft: &mut Draft, operation: Operation, id: Uuid, partition: i32) {
+    draft.resources.push(ResourceUse {
+        kind: "topic".to_owned(),
+        name: id.to_string(),
+        partition: Some(partition),
+        operation: operation.name().to_owned(),
+        rule: "unknown topic id".to_owned(),
+        ..ResourceUse::default()
+    });
+}
+
+/// Adds findings to those of the same class, operator and topic.
+pub(super) fn found(draft: &mut Draft, class: &str, operator: &str, topic: &str, count: u64) {
+    if count == 0 {
+        return;
+    }
+    let same = draft.findings.iter_mut().find(|f| f.class == class && f.operator == operator && f.topic == topic);
+    match same {
+        Some(finding) => finding.count += count,
+        None => draft.findings.push(FindingCount {
+            class: class.to_owned(),
+            operator: operator.to_owned(),
+            count,
+            topic: topic.to_owned(),
+        }),
+    }
+}
+
+/// What a request asked for, so that a response can fill it in.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Entries of the draft that the request left.
+    len: usize,
+    /// Where the next topic is looked for first: responses mostly keep the request's order.
+    next: usize,
+}
+
+impl Asked {
+    /// All that stands in the draft now.
+    pub(super) fn now(draft: &Draft) -> Self {
+        Self { len: draft.resources.len(), next: 0 }
+    }
+
+    /// The request's entry for a topic as a whole, where it left one that is not yet filled in.
+    pub(super) fn topic(&mut self, draft: &Draft, operation: Operation, name: &str) -> Option<usize> {
+        let asked = draft.resources.get(..self.len)?;
+        let is_it = |entry: &ResourceUse| {
+            entry.partition.is_none()
+                && entry.allowed
+                && entry.name == name
+                && entry.kind == "topic"
+                && entry.operation == operation.name()
+        };
+        let found = (self.next..self.len).chain(0..self.next).find(|at| asked.get(*at).is_some_and(is_it))?;
+        self.next = found + 1;
+        Some(found)
+    }
+
+    /// The request's entry for one partition.
+    pub(super) fn partition(&mut self, draft: &Draft, name: &str, partition: i32) -> Option<usize> {
+        let asked = draft.resources.get(..self.len)?;
+        let is_it = |entry: &ResourceUse| entry.partition == Some(partition) && entry.allowed && entry.name == name;
+        let found = (self.next..self.len).chain(0..self.next).find(|at| asked.get(*at).is_some_and(is_it))?;
+        self.next = found + 1;
+        Some(found)
+    }
+}
+
+/// Notes records that reach the client. `slot` is the topic's entry from [`Asked::topic`], taken
+/// by the first partition that delivers.
+pub(super) fn delivered(
+    draft: &mut Draft,
+    slot: &mut Option<usize>,
+    name: &str,
+    partition: i32,
+    decision: &Decision,
+    summary: &Summary,
+) {
+    let resource = Resource::partition(name, partition);
+    let entry = match slot.take().and_then(|at| draft.resources.get_mut(at)) {
+        Some(entry) => {
+            entry.partition = Some(partition);
+            // Another grant may allow this partition, or the policy may be a newer one by now.
+            if *entry.rule != *decision.rule || *entry.purpose != *decision.purpose {
+                entry.rule = decision.rule.to_string();
+                entry.purpose = decision.purpose.to_string();
+            }
+            entry
+        }
+        None => {
+            draft.decided(Operation::Read, resource, decision);
+            let Some(entry) = draft.resources.last_mut() else { return };
+            entry
+        }
+    };
+    entry.first_offset = summary.first_offset;
+    entry.last_offset = summary.last_offset;
+    entry.records = summary.records;
+    entry.bytes = summary.bytes;
+}

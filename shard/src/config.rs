@@ -24,7 +24,6 @@ pub use tidegate_policy::identity::IssuerConfig;
 
 pub use self::values::HostPort;
 use crate::data::addresses::Scheme;
-use crate::data::stage::OnUnparseable;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -43,8 +42,6 @@ pub struct Config {
     pub identity: Identity,
     /// The policy file.
     pub policy_file: PathBuf,
-    /// What happens to records that cannot be parsed.
-    pub on_unparseable: OnUnparseable,
     /// The evidence.
     pub evidence: Evidence,
     /// Health, metrics, reload.

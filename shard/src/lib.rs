@@ -1,7 +1,9 @@
 //! The running gateway: `data` is the hot path, `control` everything that is not per record.
 
 pub mod config;
+pub mod control;
 pub mod data;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod shared;
+pub mod upstream;

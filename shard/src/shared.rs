@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 pub use self::metrics::{CachePadded, Counter, Gauge, Histogram, LATENCY_BOUNDS_MICROS, Refusal, ShardMetrics, Step};
 pub use self::readiness::{Condition, Readiness};
 use crate::config::Config;
+use crate::data::versions::UpstreamVersions;
 use tidegate_policy::identity::Issuers;
 use tidegate_policy::snapshot::Snapshot;
 
@@ -70,8 +71,8 @@ pub struct Cluster {
     pub brokers: BTreeMap<i32, Server>,
     /// The cluster's id, where the upstream gives one.
     pub id: Option<Arc<str>>,
-    /// The versions that every broker asked offers: API key to lowest and highest version.
-    pub versions: BTreeMap<i16, (i16, i16)>,
+    /// What the broker that was asked last offers; empty where none was.
+    pub versions: Arc<UpstreamVersions>,
 }
 
 /// A broker's address.

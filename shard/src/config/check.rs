@@ -62,7 +62,6 @@ impl Checker<'_> {
             upstream: self.upstream(&file.upstream),
             identity,
             policy_file,
-            on_unparseable: file.on_unparseable,
             evidence: self.evidence(&file.evidence),
             control,
             drain_timeout,

@@ -12,7 +12,6 @@ use tidegate_core::limits::Limits;
 
 use super::values::{HostPort, NodeIds, Shards, Span, Written};
 use super::{ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, UpstreamSasl};
-use crate::data::stage::OnUnparseable;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -34,9 +33,6 @@ pub struct File {
     pub identity: Identity,
     /// The policy file: who may do what, and what is masked. Reloaded when it changes.
     pub policy_file: PathBuf,
-    /// What happens to records that a mask rule applies to but that cannot be parsed.
-    #[serde(default)]
-    pub on_unparseable: OnUnparseable,
     /// The evidence.
     pub evidence: Evidence,
     /// Health, metrics, reload.

@@ -50,7 +50,7 @@ fn a_small_configuration_has_defaults() {
 const WRONG: &[(&str, &str, &str, &str)] = &[
     ("origin: gw-1", "origin: ''", "origin", "names this gateway"),
     ("origin: gw-1", "origin: gw-1\nshards: 0", "shards", "`auto` or a number from 1 to 1024"),
-    ("origin: gw-1", "origin: gw-1\nshard: 1", "", "shard"),
+    ("origin: gw-1", "origin: gw-1\nshard: 1", "shard", "unknown key"),
     ("bind: 127.0.0.1", "bind: localhost", "listeners[0].bind", "invalid IP address"),
     ("bootstrap_port: 9092", "bootstrap_port: 0", "listeners[0].bootstrap_port", "must not be 0"),
     (
@@ -143,7 +143,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "limits.frame_bytes_max",
         "must not be 0",
     ),
-    ("policy_file: policy.yaml", "policy_file: policy.yaml\nlimits: { frame_byte_max: 1 }", "limits", "frame_byte_max"),
+    (
+        "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nlimits: { frame_byte_max: 1 }",
+        "limits.frame_byte_max",
+        "did you mean `frame_bytes_max`",
+    ),
     ("policy_file: policy.yaml", "policy_file: policy.yaml\nlog: { level: loud }", "log.level", "`loud`"),
     ("policy_file: policy.yaml", "policy_file: policy.yaml\ncontrol: { bind: 9644 }", "control.bind", "socket address"),
     ("directory: evidence", "directory: evidence, segment_bytes: 5000", "evidence.segment_bytes", "multiple of 4096"),

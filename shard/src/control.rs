@@ -1,0 +1,197 @@
+//! The control thread: everything that is not per record. One thread, tokio and axum.
+//!
+//! Reading order: [`prepare`] reads policy, keys' files and secrets before anything binds; [`start`]
+//! runs the thread, which does `signals`, `http`, `keys` (issuers' signing keys), `topology` (the
+//! brokers' addresses) and `reload`. `tls`, `secrets` and `watch` serve them, `metrics` counts.
+//!
+//! It never touches a record, and no shard ever waits for it.
+
+mod dispatch;
+mod http;
+mod keys;
+mod metrics;
+mod reload;
+mod secrets;
+mod signals;
+pub mod tls;
+mod topology;
+mod watch;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tidegate_core::words::Timestamp;
+use tidegate_policy::document::Problem;
+use tidegate_policy::identity::{Issuers, RefreshPolicy};
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::reload::{Report, ReportedProblem, compile_policy, next_version};
+use crate::config::Config;
+use crate::shared::{Ask, Condition, Shared};
+use metrics::ControlMetrics;
+
+/// Why the gateway cannot start with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The policy file is wrong.
+    #[error("the policy has {} problems", .0.len())]
+    Policy(Vec<Problem>),
+    /// A certificate, key or secret cannot be used; one sentence each.
+    #[error("{}", .0.join("\n"))]
+    Files(Vec<String>),
+}
+
+/// What shards and the control thread share, and the control thread's end of it.
+pub struct Prepared {
+    /// For the shards and for [`start`].
+    pub shared: Arc<Shared>,
+    asks: mpsc::Receiver<Ask>,
+}
+
+/// Reads the policy, certificates, keys and secrets that the configuration names.
+///
+/// # Errors
+/// [`PrepareError`]: everything that is wrong with the policy, or with the other files.
+pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
+    let policy = compile_policy(config, next_version(0)).map_err(PrepareError::Policy)?;
+    let mut wrong = Vec::new();
+    let mut listener_tls = Vec::new();
+    for listener in &config.listeners {
+        let built = listener.tls.as_ref().map(tls::server).transpose();
+        listener_tls.push(built.unwrap_or_else(|error| {
+            wrong.push(format!("listener {}: {error}", listener.name));
+            None
+        }));
+    }
+    let upstream_tls = config.upstream.tls.as_ref().map(tls::upstream).transpose().unwrap_or_else(|error| {
+        wrong.push(format!("upstream: {error}"));
+        None
+    });
+    let login = match secrets::upstream_login(&config.upstream.sasl) {
+        Ok(login) if wrong.is_empty() => login,
+        Ok(_) => return Err(PrepareError::Files(wrong)),
+        Err(error) => {
+            wrong.push(format!("upstream: {error:#}"));
+            return Err(PrepareError::Files(wrong));
+        }
+    };
+
+    let issuers = Issuers::new(config.identity.issuers.iter().cloned());
+    let (shared, asks) = Shared::new(config, Arc::new(policy), Arc::new(issuers), Arc::new(login));
+    for (slot, built) in shared.listener_tls.iter().zip(listener_tls) {
+        slot.store(built.map(Arc::new));
+    }
+    shared.upstream_tls.store(upstream_tls.map(Arc::new));
+    shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
+    Ok(Prepared { shared, asks })
+}
+
+/// The running control thread.
+#[derive(Debug)]
+pub struct ControlThread {
+    /// The address of the control port.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ControlThread {
+    /// Ends the thread and waits for it.
+    pub fn stop(self) {
+        // A thread that ended by itself has dropped its end.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the control thread ended with a fault of the gateway; please report it");
+        }
+    }
+}
+
+/// Starts the control thread. Signals are handled from here on: SIGTERM and SIGINT drain, SIGHUP
+/// reloads.
+///
+/// # Errors
+/// One sentence where the control port is taken or the issuers' authorities cannot be read.
+pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlThread> {
+    let listener = TcpListener::bind(config.control.bind)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .with_context(|| format!("control.bind: cannot listen on {}", config.control.bind))?;
+    let address = listener.local_addr()?;
+    let client = keys::client(config.identity.ca_file.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        signals::Signals::register().context("signals cannot be handled")?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => run(config, prepared, listener, client, signals, stopped).await,
+                Err(error) => tracing::error!(%error, "the control port cannot be served"),
+            }
+        });
+        // Names that are being resolved may take a minute; nobody waits for them.
+        runtime.shutdown_background();
+    })?;
+    Ok(ControlThread { address, stop, thread })
+}
+
+async fn run(
+    config: Arc<Config>,
+    prepared: Prepared,
+    listener: tokio::net::TcpListener,
+    client: reqwest::Client,
+    signals: signals::Signals,
+    stopped: oneshot::Receiver<()>,
+) {
+    let Prepared { shared, asks } = prepared;
+    let metrics = Arc::new(ControlMetrics::default());
+    metrics.policy_version(shared.policy.load().version());
+    let registry = metrics::registry(&shared, &metrics);
+
+    let (reloads, reload_requests) = mpsc::channel(8);
+    let reloader = reload::Reloader::new(config.clone(), shared.clone(), metrics.clone());
+    tokio::spawn(reloader.run(reload_requests));
+    tokio::spawn(signals.run(shared.clone(), reloads.clone(), config.drain_timeout));
+
+    let refresh = refresh_policy(&config);
+    let mut unknown_keys = dispatch::UnknownKeys::new();
+    for issuer in &config.identity.issuers {
+        let (keeper, sender) =
+            keys::KeyKeeper::new(issuer.clone(), refresh, client.clone(), shared.clone(), metrics.clone());
+        unknown_keys.insert(Arc::from(issuer.issuer.as_str()), sender);
+        tokio::spawn(keeper.run());
+    }
+    let (topology, topology_asks) = topology::Topology::new(config, shared.clone(), metrics.clone());
+    tokio::spawn(topology.run());
+    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, metrics));
+
+    let app = http::router(http::App { shared, registry, reloads });
+    tokio::select! {
+        served = axum::serve(listener, app) => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the control port is served no longer");
+            }
+        }
+        _ = stopped => {}
+    }
+}
+
+fn refresh_policy(config: &Config) -> RefreshPolicy {
+    let interval_millis = i64::try_from(config.identity.refresh_interval.as_millis()).unwrap_or(i64::MAX);
+    let usual = RefreshPolicy::default();
+    let (least, most) = usual.interval_millis_range;
+    RefreshPolicy { interval_millis, interval_millis_range: (least.min(interval_millis), most), ..usual }
+}
+
+/// Now. The control thread's only clock for times that leave it.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

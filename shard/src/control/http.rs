@@ -1,0 +1,82 @@
+//! The control port: `/livez`, `/readyz`, `/metrics`, `/version`, `POST /reload`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot};
+
+use super::reload::ReloadRequest;
+use crate::shared::Shared;
+
+/// What the handlers need.
+pub(super) struct App {
+    /// What readiness and version are read from.
+    pub shared: Arc<Shared>,
+    /// What `/metrics` encodes.
+    pub registry: Registry,
+    /// Where reloads are asked for.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+}
+
+/// The routes.
+pub(super) fn router(app: App) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "live\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .route("/reload", post(reload))
+        .with_state(Arc::new(app))
+}
+
+/// 200 where clients are welcome, else 503 and why, a line each.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let mut missing = app.shared.readiness.missing();
+    if app.shared.is_draining() {
+        missing.insert(0, "draining".to_owned());
+    }
+    if missing.is_empty() {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &app.registry) {
+        Ok(()) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn version(State(app): State<Arc<App>>) -> Response {
+    axum::Json(serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "policy_version": app.shared.policy.load().version(),
+        "shards": app.shared.shards.len(),
+    }))
+    .into_response()
+}
+
+/// Reloads everything: 200 and the report, 422 where something was refused.
+async fn reload(State(app): State<Arc<App>>) -> Response {
+    let (reply, report) = oneshot::channel();
+    if app.reloads.send(reply).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match report.await {
+        Ok(report) => {
+            let status = if report.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+            (status, axum::Json(report)).into_response()
+        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    }
+}

@@ -1,0 +1,164 @@
+//! One conversation with a broker: connect, TLS, log in, ask for the brokers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use rustls::pki_types::ServerName;
+use tidegate_core::frame::{FrameBuffer, FrameError};
+use tidegate_core::header::{request_frame, response_body_start, response_correlation_id};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Config, HostPort};
+use crate::data::versions::UpstreamVersions;
+use crate::shared::{Server, Shared};
+use crate::upstream::{Action, LoggedIn, LoginError, UpstreamLogin};
+
+/// How the gateway names itself to brokers.
+const CLIENT_ID: &str = "tidegate-control";
+/// The highest Metadata version that is asked in.
+const METADATA_VERSION_MAX: i16 = 12;
+/// The largest response that is read, in bytes: some thousand brokers.
+const RESPONSE_BYTES_MAX: u32 = 4 * 1024 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+
+/// What the upstream says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Metadata {
+    /// Every broker's node id and advertised address.
+    pub brokers: Vec<(i32, HostPort)>,
+    /// The cluster's id.
+    pub cluster_id: Option<Arc<str>>,
+    /// What the broker that was asked offers.
+    pub versions: Arc<UpstreamVersions>,
+}
+
+/// Why a broker could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// The connection could not be made or broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The host is no name that a certificate could be for.
+    #[error("{0} is not a name that TLS can check; set `upstream.tls.server_name`")]
+    ServerName(String),
+    /// TLS is configured but could not be loaded.
+    #[error("the upstream's TLS files are not loaded")]
+    NoTls,
+    /// The gateway could not log in.
+    #[error("{0}")]
+    Login(#[from] LoginError),
+    /// What came is no frame.
+    #[error("what answers does not speak Kafka: {0}")]
+    Frame(#[from] FrameError),
+    /// The broker's answer cannot be used.
+    #[error("the broker's Metadata answer cannot be used: {0}")]
+    Metadata(String),
+}
+
+/// Asks the broker at `address`, which `server` resolved to.
+///
+/// # Errors
+/// [`AskError`], in words for the log.
+pub(super) async fn metadata(
+    config: &Config,
+    shared: &Shared,
+    server: &Server,
+    address: SocketAddr,
+) -> Result<Metadata, AskError> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let login = UpstreamLogin::new(&shared.upstream_login.load(), CLIENT_ID);
+    let Some(tls) = &config.upstream.tls else { return Conversation::new(stream).metadata(login).await };
+    let client = shared.upstream_tls.load_full().ok_or(AskError::NoTls)?;
+    let host = tls.server_name.clone().unwrap_or_else(|| server.host.to_string());
+    let name = ServerName::try_from(host.clone()).map_err(|_| AskError::ServerName(host))?;
+    let stream = TlsConnector::from(client).connect(name, stream).await?;
+    Conversation::new(stream).metadata(login).await
+}
+
+/// A connection and what was read from it.
+struct Conversation<S> {
+    stream: S,
+    frames: FrameBuffer,
+    scratch: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, frames: FrameBuffer::new(), scratch: vec![0; READ_BYTES] }
+    }
+
+    async fn metadata(&mut self, mut login: UpstreamLogin) -> Result<Metadata, AskError> {
+        let LoggedIn { versions, next_correlation_id: id, .. } = self.log_in(&mut login).await?;
+        let version = versions
+            .negotiate(ApiKey::Metadata, METADATA_VERSION_MAX)
+            .filter(|version| *version >= 1)
+            .ok_or_else(|| AskError::Metadata("it offers no version of Metadata that tidegate speaks".to_owned()))?;
+        // No topics: from version 1 on that is the empty list, and null would be all of them.
+        let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
+        self.stream.write_all(&request_frame(id, ApiKey::Metadata, version, CLIENT_ID, &body)).await?;
+
+        let frame = self.receive().await?;
+        if response_correlation_id(&frame) != Some(id) {
+            return Err(AskError::Metadata("it answers another request".to_owned()));
+        }
+        let start = response_body_start(&frame, ApiKey::Metadata, version).filter(|start| *start <= frame.len());
+        let mut body = frame.slice(start.ok_or_else(|| AskError::Metadata("it ends within its header".to_owned()))?..);
+        let response =
+            MetadataResponse::decode(&mut body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
+        Ok(Metadata {
+            brokers: brokers(&response)?,
+            cluster_id: response.cluster_id.as_ref().map(|id| Arc::from(id.as_str())),
+            versions,
+        })
+    }
+
+    async fn log_in(&mut self, login: &mut UpstreamLogin) -> Result<LoggedIn, AskError> {
+        loop {
+            match login.next() {
+                Action::Send(frame) => self.stream.write_all(&frame).await?,
+                Action::Receive => {
+                    let frame = self.receive().await?;
+                    login.on_frame(frame);
+                }
+                Action::Done(logged_in) => return Ok(logged_in),
+                Action::Failed(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Bytes, AskError> {
+        loop {
+            if let Some(frame) = self.frames.next_frame(RESPONSE_BYTES_MAX)? {
+                return Ok(frame);
+            }
+            let read = self.stream.read(&mut self.scratch).await?;
+            if read == 0 {
+                let reason =
+                    "the broker closed the connection (does the listener speak TLS, or want another SASL mechanism?)";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason).into());
+            }
+            self.frames.extend(self.scratch.get(..read).unwrap_or_default());
+        }
+    }
+}
+
+fn brokers(response: &MetadataResponse) -> Result<Vec<(i32, HostPort)>, AskError> {
+    if response.brokers.is_empty() {
+        return Err(AskError::Metadata("it names no broker".to_owned()));
+    }
+    let brokers = response.brokers.iter().map(|broker| {
+        let port = u16::try_from(broker.port)
+            .map_err(|_| AskError::Metadata(format!("broker {} has the port {}", broker.node_id.0, broker.port)))?;
+        Ok((broker.node_id.0, HostPort { host: broker.host.to_string(), port }))
+    });
+    brokers.collect()
+}

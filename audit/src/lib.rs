@@ -8,7 +8,7 @@
 //! 5. [`recover`]: what opening does after a crash.
 //! 6. [`read`]: [`read::SegmentReader`], tolerant of a live writer.
 //! 7. [`tail`]: [`tail::Tail`], all shards merged and followed.
-//! 8. [`json`]: an entry as JSON, with names instead of numbers.
+//! 8. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! # Files
 //! ```text
@@ -85,4 +85,5 @@ pub mod json;
 pub mod log;
 pub mod read;
 pub mod recover;
+pub mod table;
 pub mod tail;

@@ -462,7 +462,7 @@ mod tests {
         let (root, mut logs) = evidence();
         let shared = Shared::default();
         let lines = |shared: &Shared| String::from_utf8(shared.0.lock().unwrap().clone()).unwrap().lines().count();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(false).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let watched = shared.clone();
         let code = runtime.block_on(async {
             follow(&args(root.path(), "-n 1 --output json"), &mut shared.clone(), false, async {

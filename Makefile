@@ -35,17 +35,11 @@ lint: ## Formatting and lints; warnings are errors
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 .PHONY: deny
-deny: ## Licences, bans and sources of all crates, where cargo-deny is installed (`make deny-tool`)
-	@deny=$$(command -v cargo-deny || echo $(TARGET)/tools/bin/cargo-deny); \
-	if [ -x "$$deny" ]; then \
-		echo "$$deny check licenses bans sources"; \
-		"$$deny" --all-features check licenses bans sources; \
-	else \
-		echo "cargo-deny is not installed, so licences, bans and sources are NOT checked; \`make deny-tool\` installs it"; \
-	fi
+deny: $(TARGET)/tools/bin/cargo-deny ## Licences, bans and sources of all crates
+	$< --all-features check licenses bans sources
 
-.PHONY: deny-tool
-deny-tool: ## Build cargo-deny into target/tools (some minutes)
+$(TARGET)/tools/bin/cargo-deny:
+	@echo "building cargo-deny into $(TARGET)/tools, once; this takes some minutes"
 	cargo install --locked --quiet --root $(TARGET)/tools cargo-deny
 
 .PHONY: deps

@@ -15,7 +15,7 @@ mod python;
 pub(crate) use java::{Java, java_tool};
 pub(crate) use kafkajs::KafkaJs;
 pub(crate) use kcat::Kcat;
-pub(crate) use librdkafka::LibRdKafka;
+pub(crate) use librdkafka::{LibRdKafka, create as create_librdkafka};
 pub(crate) use python::Confluent;
 
 /// Where a client connects and as whom.

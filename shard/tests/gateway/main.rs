@@ -4,12 +4,18 @@
 //! and `ports` (what everything stands on), `tls`, `idp`, `kafka` (the surroundings), `raw` and
 //! `clients` (who connects), `gateway` (what is tested), then the tests by subject.
 
+mod bad_input;
 mod clients;
+mod denied;
 mod dependencies;
+mod gateway;
 mod harness;
 mod idp;
 mod kafka;
+mod masking;
 mod ports;
 mod process;
 mod raw;
+mod records;
+mod stock_clients;
 mod tls;

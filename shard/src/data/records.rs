@@ -7,6 +7,7 @@
 //! 4. [`sessions`]: which partitions a client's fetch and share sessions hold (KIP-227).
 //! 5. [`inspect`]: one partition's records under a mask plan, in either direction.
 //! 6. [`notes`]: what goes into the evidence. [`codec`] and [`shape`]: bodies in and out.
+//!    [`names`]: topics named by id.
 //!
 //! Invariants:
 //! - No record is released to a client without an authorisation made at the time of release.
@@ -21,6 +22,7 @@ use super::stage::{Draft, Request, Scope, StageError, Verdict};
 mod codec;
 mod fetch;
 mod inspect;
+mod names;
 mod notes;
 mod produce;
 mod sessions;

@@ -1,6 +1,8 @@
 //! Topic ids and names of the upstream cluster, as far as this shard has seen them (KIP-516).
 //!
 //! A deleted and re-created topic has a new id; the old id then no longer resolves.
+//! Invariant: an id has one name and a name one id, and each leads to the other. Authorisation
+//! asks about the name that an id leads to, so a stale one would be a way around a denial.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,8 +32,14 @@ impl TopicIds {
 
     /// Remembers that `name` has `id` now; an older id of the same name is forgotten.
     pub fn learn(&mut self, id: Uuid, name: &str) {
-        if id.is_nil() || name.is_empty() || self.ids.get(name) == Some(&id) {
+        if id.is_nil() || name.is_empty() || self.topics_max == 0 {
             return;
+        }
+        if let Some(known) = self.names.get(&id) {
+            if **known == *name {
+                return;
+            }
+            self.forget(&id);
         }
         if self.names.len() >= self.topics_max {
             // Full: start anew. Every entry can be resolved again, and this is rarer than a
@@ -50,6 +58,69 @@ impl TopicIds {
     pub fn forget(&mut self, id: &Uuid) {
         if let Some(name) = self.names.remove(id) {
             self.ids.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    #[track_caller]
+    fn check(topics: &TopicIds, expected: &[(u128, Option<&str>)]) {
+        for (n, name) in expected {
+            assert_eq!(topics.name(&id(*n)).as_deref(), *name, "id {n}");
+        }
+        assert_eq!(topics.names.len(), topics.ids.len());
+        for (id, name) in &topics.names {
+            assert_eq!(topics.ids.get(name), Some(id), "{name} leads back to its id");
+        }
+    }
+
+    #[test]
+    fn a_recreated_topic_has_only_its_new_id() {
+        let mut topics = TopicIds::new(10);
+        topics.learn(id(1), "orders");
+        topics.learn(id(1), "orders");
+        topics.learn(id(2), "orders");
+        check(&topics, &[(1, None), (2, Some("orders"))]);
+        topics.forget(&id(1));
+        check(&topics, &[(2, Some("orders"))]);
+        topics.forget(&id(2));
+        check(&topics, &[(2, None)]);
+    }
+
+    #[test]
+    fn an_id_has_the_last_name_it_was_given() {
+        let mut topics = TopicIds::new(10);
+        topics.learn(id(1), "a");
+        topics.learn(id(1), "b");
+        check(&topics, &[(1, Some("b"))]);
+        topics.learn(id(1), "a");
+        check(&topics, &[(1, Some("a"))]);
+        topics.learn(id(2), "b");
+        check(&topics, &[(1, Some("a")), (2, Some("b"))]);
+    }
+
+    #[test]
+    fn nothing_is_learned_of_nil_ids_and_empty_names() {
+        let mut topics = TopicIds::new(10);
+        topics.learn(Uuid::nil(), "orders");
+        topics.learn(id(1), "");
+        check(&topics, &[(0, None), (1, None)]);
+    }
+
+    #[test]
+    fn the_map_is_bounded() {
+        let mut topics = TopicIds::new(3);
+        for n in 1..=100 {
+            topics.learn(id(n), &format!("topic-{n}"));
+            assert!(topics.names.len() <= 3);
+            assert_eq!(topics.name(&id(n)).as_deref(), Some(format!("topic-{n}").as_str()));
         }
     }
 }

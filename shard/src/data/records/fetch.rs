@@ -18,6 +18,7 @@ use tidegate_policy::view::Decision;
 use uuid::Uuid;
 
 use super::super::stage::{Draft, Request, Scope, StageError, Verdict};
+use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::{Session, Standing, TopicKey, unresolved};
 use super::{FetchSessions, codec, shape};
@@ -142,7 +143,7 @@ fn full(
 
     let screen = Screen::new(&message, scope, draft);
     let mut refused = Vec::new();
-    let mut names = Vec::new();
+    let mut names = Names::default();
     for topic in &mut message.topics {
         let key = key(version, &topic.topic, topic.topic_id);
         let name = resolved(version, topic, scope);
@@ -162,7 +163,7 @@ fn full(
             false
         });
         if let Some(name) = name {
-            names.push((topic.topic_id, name));
+            names.push(topic.topic_id, name);
         }
     }
 

@@ -5,9 +5,8 @@
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
-use tidegate_core::batch::{self, BatchError, Inspector, Summary};
-use tidegate_core::words::Direction;
+use bytes::{Bytes, BytesMut};
+use tidegate_core::batch::{self, BatchError, Inspected, Inspector, Summary};
 use tidegate_policy::mask::MaskPlan;
 
 use super::super::stage::{Draft, OnUnparseable, Scope};
@@ -16,6 +15,18 @@ use super::notes;
 thread_local! {
     /// A shard is a thread, and a stage never yields: one set of decompression buffers each.
     static INSPECTOR: RefCell<Inspector> = RefCell::new(Inspector::default());
+}
+
+/// What the records are on their way to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// The upstream's log.
+    Produce,
+    /// A consumer, which comes back for what it did not get.
+    Fetch,
+    /// A member of a share group. What it acquired must all be there: it takes missing records for
+    /// gaps and acknowledges them away.
+    ShareFetch,
 }
 
 /// What came of one partition's records.
@@ -35,18 +46,44 @@ pub(super) fn inspect(
     topic: &str,
     partition: i32,
     plan: Option<&MaskPlan>,
-    direction: Direction,
+    to: Use,
     scope: &Scope<'_>,
     draft: &mut Draft,
 ) -> Inspection {
-    let result = match plan {
-        None => batch::summarise(records).map(Inspection::Unchanged),
-        Some(plan) => masked(records, topic, plan, scope, draft),
+    let Some(plan) = plan else { return unmasked(records, topic, partition, to, scope, draft) };
+    let error = match masked(records, topic, plan, scope, draft) {
+        Ok(inspected) => return inspection(inspected),
+        Err(error) => error,
     };
-    match result {
-        Ok(inspection) => inspection,
-        Err(error) => unparseable(records, topic, partition, plan.is_some(), direction, error, scope, draft),
+    if scope.on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
+        return pass(records, topic, partition, &error, draft);
     }
+    // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
+    if to == Use::Fetch
+        && let Some(inspected) = sound_batches(records, topic, plan, scope, draft)
+    {
+        notes::say(draft, format_args!("{topic}-{partition} cut before a batch: {error}"));
+        return inspection(inspected);
+    }
+    refuse(topic, partition, error, draft)
+}
+
+/// Without a mask rule nothing in the records is ours to protect: a reader gets what the upstream
+/// has, old message formats included. A writer is refused where batches do not add up: the broker
+/// would refuse the same bytes, and the evidence could not say what was written.
+fn unmasked(records: &Bytes, topic: &str, partition: i32, to: Use, scope: &Scope<'_>, draft: &mut Draft) -> Inspection {
+    match batch::summarise(records) {
+        Ok(summary) => Inspection::Unchanged(summary),
+        Err(error) if to == Use::Produce && !(scope.on_unparseable == OnUnparseable::Pass && may_pass(to, &error)) => {
+            refuse(topic, partition, error, draft)
+        }
+        Err(error) => pass(records, topic, partition, &error, draft),
+    }
+}
+
+/// Older message formats are never written, whatever the policy says of what cannot be parsed.
+fn may_pass(to: Use, error: &BatchError) -> bool {
+    to != Use::Produce || !matches!(error, BatchError::Magic(_))
 }
 
 fn masked(
@@ -55,47 +92,64 @@ fn masked(
     plan: &MaskPlan,
     scope: &Scope<'_>,
     draft: &mut Draft,
-) -> Result<Inspection, BatchError> {
+) -> Result<Inspected, BatchError> {
     let mut pass = plan.begin();
     let inspected = INSPECTOR.with_borrow_mut(|inspector| inspector.inspect(records, scope.limits, &mut pass))?;
-    for tally in pass.tally() {
-        notes::found(draft, tally.class.name(), tally.operator.name(), topic, tally.count);
+    for (entry, count) in pass.counts() {
+        notes::found(draft, entry.class.name(), entry.operator.name(), topic, count);
     }
-    if inspected.changed {
-        // The evidence counts the bytes that go out, not those that came in.
-        let summary = Summary { bytes: inspected.records.len() as u64, ..inspected.summary };
-        Ok(Inspection::Changed(inspected.records, summary))
-    } else {
-        Ok(Inspection::Unchanged(inspected.summary))
-    }
+    Ok(inspected)
 }
 
-/// Decides about records that cannot be walked.
-///
-/// Without a mask rule nothing in them is ours to protect: a reader gets what the upstream has,
-/// old message formats included. A writer is refused in any case: the broker would refuse the
-/// same bytes, and the evidence could not say what was written.
-/// `mask_whole_value` needs records to mask; where the batch itself cannot be walked it refuses.
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename the arguments")]
-fn unparseable(
+fn inspection(inspected: Inspected) -> Inspection {
+    if !inspected.changed {
+        return Inspection::Unchanged(inspected.summary);
+    }
+    // The evidence counts the bytes that go out, not those that came in.
+    let summary = Summary { bytes: inspected.records.len() as u64, ..inspected.summary };
+    Inspection::Changed(inspected.records, summary)
+}
+
+/// The batches before the first that cannot be walked, masked; `None` where that is the first.
+fn sound_batches(
     records: &Bytes,
     topic: &str,
-    partition: i32,
-    has_plan: bool,
-    direction: Direction,
-    error: BatchError,
+    plan: &MaskPlan,
     scope: &Scope<'_>,
     draft: &mut Draft,
-) -> Inspection {
-    let passes = match direction {
-        Direction::Fetch => !has_plan || scope.on_unparseable == OnUnparseable::Pass,
-        Direction::Produce => scope.on_unparseable == OnUnparseable::Pass && !matches!(error, BatchError::Magic(_)),
-    };
-    if !passes {
-        draft.malformed = true;
-        notes::say(draft, format_args!("{topic}-{partition} refused: {error}"));
-        return Inspection::Refused(error);
+) -> Option<Inspected> {
+    let mut sound = BytesMut::new();
+    let mut summary = Summary::default();
+    let mut rest = records.clone();
+    while let Some(length) = batch_bytes(&rest).filter(|length| *length <= rest.len()) {
+        let batch = rest.split_to(length);
+        let Ok(inspected) = masked(&batch, topic, plan, scope, draft) else { break };
+        sound.extend_from_slice(&inspected.records);
+        summary.batches += inspected.summary.batches;
+        summary.records += inspected.summary.records;
+        summary.first_offset = summary.first_offset.or(inspected.summary.first_offset);
+        summary.last_offset = inspected.summary.last_offset.or(summary.last_offset);
     }
+    (!sound.is_empty()).then(|| Inspected { records: sound.freeze(), changed: true, summary })
+}
+
+/// The bytes of the first batch as its header states them (base offset 8, length 4, and so many more).
+fn batch_bytes(records: &[u8]) -> Option<usize> {
+    const LENGTH_AT: usize = 8;
+    const LOG_OVERHEAD: usize = 12;
+    let length = records.get(LENGTH_AT..LOG_OVERHEAD)?.try_into().ok().map(i32::from_be_bytes)?;
+    usize::try_from(length).ok()?.checked_add(LOG_OVERHEAD)
+}
+
+fn refuse(topic: &str, partition: i32, error: BatchError, draft: &mut Draft) -> Inspection {
+    draft.malformed = true;
+    notes::say(draft, format_args!("{topic}-{partition} refused: {error}"));
+    Inspection::Refused(error)
+}
+
+/// Lets records pass as they are, named in the evidence. What adds up is counted.
+fn pass(records: &Bytes, topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) -> Inspection {
     notes::say(draft, format_args!("{topic}-{partition} passed unparsed: {error}"));
-    Inspection::Unchanged(Summary { bytes: records.len() as u64, ..Summary::default() })
+    let (summary, _) = batch::summarise_intact(records);
+    Inspection::Unchanged(Summary { bytes: records.len() as u64, ..summary })
 }

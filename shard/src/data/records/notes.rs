@@ -53,9 +53,6 @@ pub(super) fn unknown_id(draft: &mut Draft, operation: Operation, id: Uuid, part
 
 /// Adds findings to those of the same class, operator and topic.
 pub(super) fn found(draft: &mut Draft, class: &str, operator: &str, topic: &str, count: u64) {
-    if count == 0 {
-        return;
-    }
     let same = draft.findings.iter_mut().find(|f| f.class == class && f.operator == operator && f.topic == topic);
     match same {
         Some(finding) => finding.count += count,

@@ -14,8 +14,6 @@
 //!
 //! acks=0 has no response: anything refused closes the connection, as a broker does.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -28,7 +26,8 @@ use tidegate_policy::mask::MaskPlan;
 use uuid::Uuid;
 
 use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
-use super::inspect::{Inspection, inspect};
+use super::inspect::{Inspection, Use, inspect};
+use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::unresolved;
 use super::{codec, shape};
@@ -77,7 +76,7 @@ pub(super) fn request(request: &Request, scope: &mut Scope<'_>, draft: &mut Draf
 struct Screened {
     refused: Vec<Refused>,
     /// The names of topics that are named by id.
-    names: Vec<(Uuid, Arc<str>)>,
+    names: Names,
     masked: bool,
 }
 
@@ -107,7 +106,7 @@ impl Screened {
             }
         });
         if let Some(name) = resolved {
-            self.names.push((id, name));
+            self.names.push(id, name);
         }
     }
 
@@ -166,7 +165,7 @@ fn admit(
     let Some(records) = data.records.as_ref().filter(|r| !r.is_empty()) else { return Ok(false) };
     // The entry is fetched by its place because findings are noted in between.
     let entry = draft.resources.len().saturating_sub(1);
-    let (summary, masked) = match inspect(records, name, data.index, plan, Direction::Produce, scope, draft) {
+    let (summary, masked) = match inspect(records, name, data.index, plan, Use::Produce, scope, draft) {
         Inspection::Unchanged(summary) => (summary, None),
         Inspection::Changed(records, summary) => (summary, Some(records)),
         Inspection::Refused(error) => return Err((produce_error(&error), Some(error.to_string()))),
@@ -243,7 +242,7 @@ fn merge(response: &mut ProduceResponse, refused: Vec<Refused>) {
 struct ProduceRespond {
     version: i16,
     refused: Vec<Refused>,
-    names: Vec<(Uuid, Arc<str>)>,
+    names: Names,
     asked: Asked,
 }
 
@@ -270,7 +269,7 @@ impl Respond for ProduceRespond {
 impl ProduceRespond {
     /// Fills the offsets that the broker gave into the request's entries.
     fn account(&mut self, topic: &TopicProduceResponse, scope: &mut Scope<'_>, draft: &mut Draft) {
-        let by_id = self.names.iter().find(|(id, _)| *id == topic.topic_id).map(|(_, name)| name.clone());
+        let by_id = self.names.find(&topic.topic_id);
         let name: &str = by_id.as_deref().unwrap_or(topic.name.as_str());
         for partition in &topic.partition_responses {
             if partition.error_code != 0 {

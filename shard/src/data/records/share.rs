@@ -23,7 +23,7 @@ use tidegate_policy::mask::MaskPlan;
 use uuid::Uuid;
 
 use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
-use super::inspect::{Inspection, inspect};
+use super::inspect::{Inspection, Use, inspect};
 use super::notes::{self, Asked};
 use super::sessions::{Session, Standing, Table, TopicKey, unresolved};
 use super::{FetchSessions, codec, shape};
@@ -314,7 +314,7 @@ fn release(
         draft.decided(Operation::Read, resource, &decision);
         return Err(ResponseError::TopicAuthorizationFailed);
     }
-    let (masked, summary) = match inspect(records, name, partition, plan, Direction::Fetch, scope, draft) {
+    let (masked, summary) = match inspect(records, name, partition, plan, Use::ShareFetch, scope, draft) {
         Inspection::Unchanged(summary) => (None, summary),
         Inspection::Changed(records, summary) => (Some(records), summary),
         Inspection::Refused(_) => return Err(ResponseError::CorruptMessage),

@@ -1,7 +1,7 @@
 //! Tests of the records stage: a policy, requests as clients send them, responses as brokers do.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
@@ -64,6 +64,9 @@ masks:
     operator: redact
 "#;
 
+/// [`POLICY`], compiled once: random tests make many worlds.
+static COMPILED: OnceLock<Snapshot> = OnceLock::new();
+
 fn id(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
@@ -89,7 +92,7 @@ impl World {
         }
         let scheme = Scheme::PortPerBroker { host: Arc::from("gate.example.com"), base_port: 9000, node_ids: 0..=9 };
         Self {
-            view: view(POLICY, 1),
+            view: COMPILED.get_or_init(|| Snapshot::read(POLICY, "policy.yaml", 1).unwrap()).view(&alice()),
             limits: Limits::default(),
             topics,
             addresses: Addresses::new(Arc::new(scheme)),
@@ -194,10 +197,13 @@ fn describe(verdict: &Verdict) -> String {
     }
 }
 
+fn alice() -> Principal {
+    Principal { name: Arc::from("alice"), ..Principal::anonymous() }
+}
+
 fn view(policy: &str, version: u64) -> View {
-    let alice = Principal { name: Arc::from("alice"), ..Principal::anonymous() };
     let snapshot = Snapshot::read(policy, "policy.yaml", version);
-    snapshot.unwrap_or_else(|problems| panic!("{}", problems[0])).view(&alice)
+    snapshot.unwrap_or_else(|problems| panic!("{}", problems[0])).view(&alice())
 }
 
 fn request<T: Encodable>(api: ApiKey, version: i16, message: &T) -> Request {

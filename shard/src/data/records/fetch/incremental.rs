@@ -11,6 +11,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, Fetc
 use kafka_protocol::messages::fetch_response::FetchResponse;
 
 use super::super::super::stage::{Draft, Scope, StageError, Verdict};
+use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Standing, TopicKey};
 use super::super::{FetchSessions, codec};
@@ -58,7 +59,7 @@ pub(super) fn request(
     let respond = Box::new(FetchRespond {
         version,
         refused,
-        names: Vec::new(),
+        names: Names::default(),
         tracking: Tracking::In(id),
         sessions: sessions.fetch.clone(),
         asked: Asked::now(draft),

@@ -8,7 +8,8 @@
 //!   throws a `KafkaException` that names partition and offset; librdkafka hands the application
 //!   a consumer error and backs off. Both fetch the same offset again, so it stays loud and
 //!   nothing is skipped. Any other code is either "unexpected" to the Java consumer or handled in
-//!   silence (UNKNOWN_SERVER_ERROR, the leader and metadata errors).
+//!   silence (UNKNOWN_SERVER_ERROR, the leader and metadata errors). Sound batches before the one
+//!   that cannot be walked are released first, so that the error names the right offset.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,10 +22,10 @@ use kafka_protocol::messages::fetch_response::{FetchResponse, FetchableTopicResp
 use tidegate_core::batch::Summary;
 use tidegate_core::words::{Direction, Operation, Resource};
 use tidegate_policy::mask::MaskPlan;
-use uuid::Uuid;
 
 use super::super::super::stage::{Draft, Respond, Scope, StageError};
-use super::super::inspect::{Inspection, inspect};
+use super::super::inspect::{Inspection, Use, inspect};
+use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Table};
 use super::super::{codec, shape};
@@ -46,7 +47,7 @@ pub(super) struct FetchRespond {
     /// What the upstream was not asked for.
     pub(super) refused: Vec<Refused>,
     /// The names of the request's topics that are named by id.
-    pub(super) names: Vec<(Uuid, Arc<str>)>,
+    pub(super) names: Names,
     pub(super) tracking: Tracking,
     pub(super) sessions: Rc<RefCell<Table<i32, FetchPartition>>>,
     pub(super) asked: Asked,
@@ -90,12 +91,12 @@ impl Respond for FetchRespond {
 
 impl FetchRespond {
     /// The name of a topic of the response that is named by id.
-    fn name(&self, topic: &FetchableTopicResponse, scope: &Scope<'_>) -> Option<Arc<str>> {
+    fn name(&mut self, topic: &FetchableTopicResponse, scope: &Scope<'_>) -> Option<Arc<str>> {
         if self.version < TOPIC_IDS_FROM {
             return None;
         }
-        if let Some((_, name)) = self.names.iter().find(|(id, _)| *id == topic.topic_id) {
-            return Some(name.clone());
+        if let Some(name) = self.names.find(&topic.topic_id) {
+            return Some(name);
         }
         let Tracking::In(id) = &self.tracking else { return scope.topics.name(&topic.topic_id) };
         let sessions = self.sessions.borrow();
@@ -200,7 +201,7 @@ impl Release {
             return Err(ResponseError::TopicAuthorizationFailed);
         }
         let Some(records) = partition.records.as_ref().filter(|r| !r.is_empty()) else { return Ok(()) };
-        let summary: Summary = match inspect(records, name, index, plan, Direction::Fetch, scope, draft) {
+        let summary: Summary = match inspect(records, name, index, plan, Use::Fetch, scope, draft) {
             Inspection::Unchanged(summary) => summary,
             Inspection::Changed(records, summary) => {
                 partition.records = Some(records);

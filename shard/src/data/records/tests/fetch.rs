@@ -271,3 +271,22 @@ fn upstream_errors_pass_and_are_noted_once() {
     assert_eq!(response.node_endpoints[0].host.as_str(), "gate.example.com");
     assert_eq!(response.node_endpoints[0].port, 9003);
 }
+
+#[test]
+fn sound_batches_before_an_unsound_one_are_released_masked() {
+    let mut world = World::new();
+    let sent = fetch(12, &[("orders", 0)]);
+    let (asked, mut draft) = world.ask(ApiKey::Fetch, 12, &sent);
+    let records =
+        Bytes::from([batch_at(0, Codec::None, &[PERSONAL]), batch_at(1, Codec::Lz4, &[PLAIN]), corrupt()].concat());
+    let response = world.respond(asked, &broker(&sent, &records), &mut draft).unwrap();
+    let released = &response.responses[0].partitions[0];
+    assert_eq!(released.error_code, 0);
+    let released = values(released.records.as_ref().unwrap());
+    assert_eq!(released.len(), 2);
+    assert!(!released[0].contains("jane.doe"));
+    assert_eq!((draft.resources[0].records, draft.resources[0].last_offset), (2, Some(1)));
+    assert_eq!(findings(&draft), ["email redact 1 orders"], "counted once");
+    assert!(draft.detail.contains("cut before a batch"), "{}", draft.detail);
+    assert!(!draft.malformed, "the next fetch begins with the unsound batch and is refused");
+}

@@ -170,3 +170,13 @@ fn unknown_topic_ids_are_resolved_once_and_then_refused() {
     let (_, got) = exchange(&mut world, &sent, &Bytes::new());
     assert_eq!(outcomes(&got), [(1, 0, 0, 0, 0, 1), (99, 0, E::UnknownTopicId.code(), 0, 0, 0)]);
 }
+
+#[test]
+fn an_unsound_batch_refuses_all_that_was_acquired_with_it() {
+    let mut world = World::new();
+    let sent = share("alice-group", 0, &[("orders", 0)]);
+    let (asked, mut draft) = world.ask(ApiKey::ShareFetch, VERSION, &sent);
+    let records = Bytes::from([batch(&[PLAIN]), corrupt()].concat());
+    let got = world.respond(asked, &broker(&sent, &records), &mut draft).unwrap();
+    assert_eq!(outcomes(&got), [(1, 0, E::CorruptMessage.code(), 0, 0, 0)]);
+}

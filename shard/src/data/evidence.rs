@@ -144,7 +144,7 @@ pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetric
                     tracing::error!(shard, %error, "evidence cannot be written; responses are held back until it can");
                     failing = true;
                 }
-                metrics.evidence_failures.increment();
+                metrics.evidence_errors.increment();
                 if evidence.stopping.get() {
                     tracing::error!(shard, "stopping with evidence unwritten");
                     break;

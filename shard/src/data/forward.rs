@@ -14,10 +14,10 @@ use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::words::Timestamp;
 use uuid::Uuid;
 
-use super::session::{Exchange, Held, HeldFor, InFlight, Pending, Phase, Session};
+use super::session::{Exchange, Held, HeldFor, InFlight, Pending, Session};
 use super::shard::Shard;
-use super::stage::{Draft, Request, Respond, StageError, Verdict};
-use super::{authorise, records};
+use super::stage::{Draft, Request, answer_frame, Respond, StageError, Verdict};
+use super::{authorise, login, records};
 use crate::shared::Refusal;
 
 /// The version of the Metadata request by which the gateway resolves topic ids (KIP-516: v10 and
@@ -54,7 +54,9 @@ impl Session {
         if *self.client_id != *request.client_id() {
             self.client_id = Arc::from(request.client_id());
         }
-        self.handle(shard, request, now, now, true);
+        if let Some(request) = self.greet(shard, request, now) {
+            self.handle(shard, request, now, now, true);
+        }
     }
 
     /// Decides on one request. `may_resolve` is false where it was held for topic ids before.
@@ -64,13 +66,6 @@ impl Session {
             let reason = format!("{key:?} is not served to clients");
             return self.refuse(shard, Refusal::Unsupported, reason, now);
         };
-        if handling == Handling::Local {
-            return self.answer_locally(shard, request, started, now);
-        }
-        if self.phase == Phase::Greeting {
-            let reason = format!("{key:?} came before authentication");
-            return self.refuse(shard, Refusal::Authentication, reason, now);
-        }
         if !api::is_enforced(key, version) {
             let reason = format!("{key:?} v{version} is not a version that Tidegate enforces");
             return self.refuse(shard, Refusal::Unsupported, reason, now);
@@ -163,8 +158,8 @@ impl Session {
     }
 
     /// Queues the gateway's own answer in the client's order.
-    pub(super) fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
-        let frame = header::response_frame(request.header.correlation_id, request.api(), request.version(), body);
+    fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
+        let frame = answer_frame(request, body);
         let sequence = self.record(shard, exchange, frame.len(), now);
         self.pending.push_back(Pending::Answered { frame, sequence });
     }
@@ -204,7 +199,7 @@ impl Session {
     fn resolve(&mut self, shard: &Shard, request: Request, ids: &[Uuid], exchange: Exchange, now: Timestamp) {
         let body = resolve_body(ids);
         let correlation_id = self.own_id();
-        let frame = header::request_frame(correlation_id, ApiKey::Metadata, RESOLVE_VERSION, "tidegate", &body);
+        let frame = header::request_frame(correlation_id, ApiKey::Metadata, RESOLVE_VERSION, login::CLIENT_ID, &body);
         self.to_upstream.push(frame, 0);
         self.pending.push_back(Pending::Resolving { correlation_id });
         let until = now.plus_millis(i64::from(shard.limits.upstream_connect_millis_max));
@@ -213,7 +208,7 @@ impl Session {
 
     /// A correlation id for the gateway's own request; any will do, since responses keep order.
     pub(super) fn own_id(&mut self) -> i32 {
-        self.next_own_id = self.next_own_id.checked_add(1).unwrap_or(i32::MIN);
+        self.next_own_id = self.next_own_id.wrapping_add(1);
         self.next_own_id
     }
 

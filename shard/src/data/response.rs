@@ -53,6 +53,9 @@ impl Session {
             }
         }
         self.release_answers();
+        if self.login_is_wanted && self.pending.is_empty() {
+            self.log_in_anew_where_due(shard, now);
+        }
     }
 
     fn pass_on(&mut self, shard: &Shard, in_flight: InFlight, frame: Bytes, now: Timestamp) {

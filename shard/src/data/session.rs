@@ -21,8 +21,9 @@ use super::records::FetchSessions;
 use super::release::Outbox;
 use super::sasl::SaslServer;
 use super::shard::Shard;
+use super::versions::UpstreamVersions;
 use super::stage::{Draft, Request, Respond, Scope};
-use super::login;
+use super::greet;
 use super::certificate;
 use crate::config::{Listener, Target};
 use crate::shared::{Refusal, ShardMetrics};
@@ -57,8 +58,6 @@ pub enum Pending {
         /// The question's correlation id.
         correlation_id: i32,
     },
-    /// A step of logging in to the upstream anew (KIP-368).
-    Reauthenticating,
 }
 
 /// A request under way at the upstream.
@@ -119,12 +118,18 @@ pub struct Session {
     pub sasl: SaslServer,
     /// The login at the upstream while it is under way.
     pub login: Option<UpstreamLogin>,
+    /// What the broker that is connected offers.
+    pub versions: Option<Arc<UpstreamVersions>>,
+    /// A new login is due, and waits for what is under way: no further request is taken.
+    pub login_is_wanted: bool,
     /// When to log in to the upstream anew.
     pub upstream_login_due: Option<Timestamp>,
     /// Who, once authenticated.
     pub principal: Option<Arc<Principal>>,
     /// The principal's rights.
     pub view: Option<View>,
+    /// Some grant of the principal held when last looked at.
+    pub had_grant: bool,
     /// When the token ends.
     pub expires: Option<Timestamp>,
     /// A request that waits: for topic ids, or for keys that verify its token.
@@ -178,11 +183,14 @@ impl Session {
             from_upstream: FrameBuffer::new(),
             to_client: Outbox::default(),
             to_upstream: Outbox::default(),
-            sasl: login::sasl_server(shard, listener),
+            sasl: greet::sasl_server(shard, listener),
             login: None,
+            versions: None,
+            login_is_wanted: false,
             upstream_login_due: None,
             principal: None,
             view: None,
+            had_grant: false,
             expires: None,
             held: None,
             pending: VecDeque::new(),
@@ -216,15 +224,19 @@ impl Session {
         }
         let from = config.tls.as_ref().map(|tls| tls.principal_from);
         let shown = certificate.zip(from).map(|(certificate, from)| certificate::principal(certificate, from));
-        match shown {
-            Some(Some(principal)) if config.sasl.is_none() => self.authenticated(shard, principal, None, now),
-            Some(None) if config.sasl.is_none() => {
-                let reason = "the client certificate has no part that names a principal".to_owned();
-                self.refuse(shard, Refusal::Authentication, reason, now);
-            }
-            None if config.sasl.is_none() => self.authenticated(shard, Principal::anonymous(), None, now),
-            _ => {}
+        if config.sasl.is_some() {
+            return;
         }
+        let principal = match shown {
+            Some(Some(principal)) => principal,
+            Some(None) => {
+                let reason = "the client certificate has no part that names a principal".to_owned();
+                return self.refuse(shard, Refusal::Authentication, reason, now);
+            }
+            None => Principal::anonymous(),
+        };
+        self.sasl = SaslServer::known(principal.clone(), &[], None);
+        self.authenticated(shard, principal, None, now);
     }
 
     /// The configuration of the listener that accepted the connection.
@@ -235,9 +247,18 @@ impl Session {
     }
 
     /// Takes over who the client is, and what he may do.
-    pub fn authenticated(&mut self, shard: &Shard, principal: Principal, expires: Option<Timestamp>, now: Timestamp) {
+    /// Returns the evidence that telling the client so waits for.
+    pub fn authenticated(
+        &mut self,
+        shard: &Shard,
+        principal: Principal,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> u64 {
         let principal = Arc::new(principal);
-        self.view = Some(shard.policy().view(&principal));
+        let view = shard.policy().view(&principal);
+        self.had_grant = view.has_any_grant(now);
+        self.view = Some(view);
         self.principal = Some(principal);
         self.expires = expires;
         if self.phase == Phase::Greeting {
@@ -248,18 +269,23 @@ impl Session {
             shard.metrics.sessions.increment();
             let mut event = self.event(Kind::SessionStart, now);
             event.outcome = Outcome::Allowed as i32;
-            shard.evidence.append(&event);
+            return shard.evidence.append(&event);
         }
+        0
     }
 
-    /// Brings the view up to the policy that is current now. False where the principal has no
-    /// grant left and the connection is to be closed.
+    /// Brings the view up to the policy that is current now. False where the principal has lost its
+    /// last grant and the connection is to be closed. (One that never had a grant is denied by
+    /// each API's own error, as on a broker: that tells its user more.)
     pub fn refresh_view(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let (Some(view), Some(principal)) = (&self.view, &self.principal) else { return true };
         if view.version() != shard.policy_version() {
             self.view = Some(shard.policy().view(principal));
         }
-        self.view.as_ref().is_some_and(|view| view.has_any_grant(now))
+        let has_grant = self.view.as_ref().is_some_and(|view| view.has_any_grant(now));
+        let lost = self.had_grant && !has_grant;
+        self.had_grant = has_grant;
+        !lost
     }
 
     /// Whether requests may be taken from the client now.
@@ -271,6 +297,7 @@ impl Session {
             Phase::Greeting | Phase::Open => {
                 self.held.is_none()
                     && self.login.is_none()
+                    && !self.login_is_wanted
                     && self.pending.len() < limits.in_flight_requests_max as usize
                     && self.to_upstream.bytes() < limits.queued_bytes_max as usize
                     && self.to_client.bytes() < limits.queued_bytes_max as usize
@@ -423,7 +450,7 @@ impl Session {
             limits: &shard.limits,
             topics: &mut topics,
             addresses: &mut addresses,
-            on_unparseable: shard.config.on_unparseable,
+            on_unparseable: view.on_unparseable(),
             may_resolve,
         })
     }

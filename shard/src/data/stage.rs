@@ -7,9 +7,10 @@
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use tidegate_core::event::{FindingCount, ResourceUse};
-use tidegate_core::header::RequestHeader;
+use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Operation, Resource, Timestamp};
+pub use tidegate_policy::file::OnUnparseable;
 use tidegate_policy::view::{Decision, View};
 use uuid::Uuid;
 
@@ -51,6 +52,12 @@ impl Request {
     }
 }
 
+/// The response frame with which the gateway answers `request` itself.
+#[must_use]
+pub fn answer_frame(request: &Request, body: &[u8]) -> Bytes {
+    header::response_frame(request.header.correlation_id, request.api(), request.version(), body)
+}
+
 /// All that a stage may consult. Borrowed from the session and its shard for one call.
 pub struct Scope<'a> {
     /// The principal's rights, current as of this request.
@@ -68,19 +75,6 @@ pub struct Scope<'a> {
     /// Whether a stage may still ask for topic ids with [`Verdict::Resolve`]: true the first time a
     /// request is shown, false the second, when what is still unknown does not exist.
     pub may_resolve: bool,
-}
-
-/// What happens to a record or batch that masking rules apply to but that cannot be parsed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnUnparseable {
-    /// Refused with an error to the client.
-    #[default]
-    Reject,
-    /// The whole value is replaced, where the batch at least can be walked; else refused.
-    MaskWholeValue,
-    /// Passed on as it is, and named in the evidence.
-    Pass,
 }
 
 /// What becomes of a request.

@@ -12,6 +12,7 @@ mod gateway;
 mod harness;
 mod idp;
 mod kafka;
+mod life;
 mod masking;
 mod ports;
 mod process;

@@ -33,6 +33,11 @@ impl Context {
         };
         Self { subject, failures: std::sync::Arc::default() }
     }
+
+    /// Records that could not be delivered, and why.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap().clone()
+    }
 }
 
 impl ClientContext for Context {
@@ -83,7 +88,7 @@ impl StockClient for LibRdKafka {
             producer.send(BaseRecord::<(), str>::to(topic).payload(*value)).unwrap();
         }
         producer.flush(TIMEOUT).unwrap();
-        let failures = context.failures.lock().unwrap();
+        let failures = context.failures();
         assert!(failures.is_empty(), "{failures:?}");
     }
 

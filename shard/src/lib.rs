@@ -1,5 +1,6 @@
 //! The running gateway: `data` is the hot path, `control` everything that is not per record.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod data;

@@ -1,0 +1,143 @@
+//! The command line: one binary, a subcommand a task, and the same four exit codes everywhere.
+//!
+//! Errors go to stderr: what is wrong, where, and what to do about it. Results go to stdout. Colours
+//! only on a terminal, and never where `NO_COLOR` is set.
+// This is the one place that talks to a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod audit_tail;
+mod check;
+mod demo;
+mod preflight;
+mod serve;
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidegate_policy::document::Problem;
+
+const AFTER_HELP: &str = "\
+Examples:
+  tidegate demo                                    everything in one process, to look around
+  tidegate check --config /etc/tidegate/tidegate.yaml
+  tidegate serve --config /etc/tidegate/tidegate.yaml
+  tidegate check --policy policy.yaml --output json
+  tidegate check --schema policy > policy.schema.json
+  tidegate audit tail -f /var/lib/tidegate/evidence
+
+Signals of `serve`:
+  SIGTERM, SIGINT   drain: no new connections, finish what is in flight, then end
+  SIGHUP            reload policy, certificates and secrets (done by itself when they change)
+
+Exit codes:
+  0    done
+  1    this machine does not let it run (a port is taken, io_uring is missing, …), or evidence is damaged
+  64   the command line, the configuration or the policy is wrong
+  70   a fault of tidegate itself";
+
+/// A gateway in the data path of Kafka: authenticates, authorises, masks and leaves evidence.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Check a configuration or policy file, or print the JSON Schema of one
+    Check(check::Check),
+    /// Show everything in one process: a broker, an identity provider, two users, masking, evidence
+    Demo(demo::Demo),
+    /// Look at the evidence
+    Audit(Audit),
+}
+
+#[derive(Debug, Args)]
+struct Audit {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Show evidence as it stands and, with -f, as it grows
+    Tail(audit_tail::Args),
+}
+
+/// Why a command ends other than well.
+#[derive(Debug)]
+enum Failure {
+    /// This machine or something on it does not let it run, a sentence each.
+    Refused(Vec<String>),
+    /// The configuration or policy is wrong.
+    Usage(Vec<String>),
+    /// A fault of tidegate itself.
+    Fault(String),
+    /// All is said already; only the code is left.
+    Code(u8),
+}
+
+impl Failure {
+    fn problems(problems: &[Problem]) -> Self {
+        Self::Usage(problems.iter().map(ToString::to_string).collect())
+    }
+
+    /// Says what is wrong and returns the exit code.
+    fn report(self) -> u8 {
+        let (code, sentences) = match self {
+            Self::Refused(sentences) => (1, sentences),
+            Self::Usage(sentences) => (64, sentences),
+            Self::Fault(sentence) => (70, vec![format!("{sentence} (this is a fault of tidegate; please report it)")]),
+            Self::Code(code) => (code, Vec::new()),
+        };
+        let (red, plain) = if colours(&stderr()) { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        for sentence in sentences {
+            eprintln!("{red}error:{plain} {sentence}");
+        }
+        code
+    }
+}
+
+/// Whether colours may be written to `stream`.
+fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a terminal that went away is nobody's.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    // reqwest and whatever else looks for the process' provider finds the one that is used throughout.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let done = match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Audit(Audit { command: AuditCommand::Tail(args) }) => tail(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.report()),
+    }
+}
+
+fn tail(args: &audit_tail::Args) -> Result<(), Failure> {
+    let out = stdout();
+    let colours = colours(&out);
+    match audit_tail::run(args, &mut out.lock(), colours) {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::Code(u8::try_from(code).unwrap_or(1))),
+        Err(error) => Err(Failure::Refused(vec![format!("{error:#}")])),
+    }
+}

@@ -1,0 +1,245 @@
+//! Metadata and DescribeTopicPartitions: which topics there are, and where.
+//!
+//! Topics need DESCRIBE. A listing is filtered; a topic that was named is refused by name. Topic
+//! ids are no secret to a broker, so a topic asked for by id is looked up upstream and refused in
+//! the response. Whatever a response tells of ids and addresses is learned on the way.
+
+use std::collections::HashSet;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_topic_partitions_response::{Cursor, DescribeTopicPartitionsResponseTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use tidegate_core::words::{Operation, Resource};
+use uuid::Uuid;
+
+use super::super::addresses;
+use super::super::stage::{Draft, Scope};
+use super::call::{Call, Edited, Left, Outcome};
+use super::operations;
+use super::refuse::{merge, take_refused};
+
+/// The first version in which a client says whether topics may be created on the way.
+const SAYS_AUTO_CREATION: i16 = 4;
+/// The first version in which a topic's name may be left out of a response.
+const NAME_MAY_BE_NULL: i16 = 12;
+
+const DENIED: ResponseError = ResponseError::TopicAuthorizationFailed;
+
+/// Metadata (key 3).
+///
+/// An unknown topic that the upstream would create needs CREATE on it or on the cluster. Where the
+/// principal lacks that for any topic named, the upstream is asked without auto-creation, and the
+/// unknown ones are refused as a broker does. Up to v3 there is no asking without: the upstream is
+/// then asked in v4, whose response has the same parts.
+pub(super) fn metadata(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: MetadataRequest = call.decode()?;
+    let version = call.version();
+    let mut reply = Reply {
+        version,
+        listing: true,
+        topic_operations: request.include_topic_authorized_operations,
+        cluster_operations: request.include_cluster_authorized_operations,
+        ..Reply::default()
+    };
+    let Some(topics) = request.topics.as_mut().filter(|topics| version > 0 || !topics.is_empty()) else {
+        return call.pass_then(move |response: &mut _, scope, draft| reply.fit(response, scope, draft));
+    };
+    reply.listing = false;
+    reply.asked = topics.iter().map(key_asked).collect();
+    reply.refused = take_refused(topics, |topic| {
+        let name = topic.name.as_ref().filter(|_| topic.topic_id.is_nil())?;
+        call.refusal(Operation::Describe, Resource::topic(name), DENIED)
+    })
+    .into_iter()
+    .filter_map(|(topic, _)| topic.name.map(|name| refused_topic(Some(name), Uuid::nil())))
+    .collect();
+    reply.creates = version < SAYS_AUTO_CREATION || request.allow_auto_topic_creation;
+    let mut may_create_all = true;
+    if reply.creates && !call.scope.may(Operation::Create, Resource::Cluster) {
+        let mut names = topics.iter().filter_map(|topic| topic.name.clone());
+        may_create_all = names.all(|name| call.scope.may(Operation::Create, Resource::topic(&name)));
+    }
+    if reply.refused.is_empty() && may_create_all {
+        return call.pass_then(move |response: &mut _, scope, draft| reply.fit(response, scope, draft));
+    }
+    // Also where nothing is left to ask about: the response must name the brokers.
+    request.allow_auto_topic_creation &= may_create_all;
+    call.ask_in(version.max(SAYS_AUTO_CREATION), &request, move |response: &mut _, scope, draft| {
+        reply.fit(response, scope, draft)
+    })
+}
+
+/// A topic is matched between request and response by its name, or by its id where it was asked
+/// for by id.
+type TopicKey = (Option<TopicName>, Uuid);
+
+fn key_asked(topic: &MetadataRequestTopic) -> TopicKey {
+    if topic.topic_id.is_nil() { (topic.name.clone(), Uuid::nil()) } else { (None, topic.topic_id) }
+}
+
+fn refused_topic(name: Option<TopicName>, id: Uuid) -> MetadataResponseTopic {
+    MetadataResponseTopic::default().with_error_code(DENIED.code()).with_name(name).with_topic_id(id)
+}
+
+/// What is to be done to a Metadata response.
+#[derive(Default)]
+struct Reply {
+    version: i16,
+    listing: bool,
+    creates: bool,
+    topic_operations: bool,
+    cluster_operations: bool,
+    asked: Vec<TopicKey>,
+    refused: Vec<MetadataResponseTopic>,
+}
+
+impl Reply {
+    fn fit(self, response: &mut MetadataResponse, scope: &mut Scope<'_>, draft: &mut Draft) -> Edited {
+        addresses::rewrite_metadata(scope.addresses, response)?;
+        let by_id: HashSet<Uuid> = self.asked.iter().map(|(_, id)| *id).filter(|id| !id.is_nil()).collect();
+        response.topics.retain_mut(|topic| self.fit_topic(topic, by_id.contains(&topic.topic_id), scope, draft));
+        merge(&mut response.topics, self.refused, &self.asked, |topic| {
+            if by_id.contains(&topic.topic_id) { (None, topic.topic_id) } else { (topic.name.clone(), Uuid::nil()) }
+        });
+        if self.cluster_operations {
+            response.cluster_authorized_operations = operations::authorised_on_cluster(scope);
+        }
+        if self.version < SAYS_AUTO_CREATION {
+            strip(response, self.version);
+        }
+        Ok(true)
+    }
+
+    /// Whether the topic stays in the response, which then fits the principal.
+    fn fit_topic(
+        &self,
+        topic: &mut MetadataResponseTopic,
+        by_id: bool,
+        scope: &mut Scope<'_>,
+        draft: &mut Draft,
+    ) -> bool {
+        let Some(name) = topic.name.clone() else {
+            // An unknown id: there is nothing but the error.
+            if topic.error_code == ResponseError::UnknownTopicId.code() {
+                scope.topics.forget(&topic.topic_id);
+            }
+            topic.partitions.clear();
+            return topic.error_code != 0;
+        };
+        if topic.error_code == 0 {
+            scope.topics.learn(topic.topic_id, &name);
+        }
+        let resource = Resource::topic(&name);
+        let allowed = if by_id {
+            scope.authorise(Operation::Describe, resource, draft)
+        } else {
+            scope.may(Operation::Describe, resource)
+        };
+        if !allowed {
+            let name = (!by_id || self.version < NAME_MAY_BE_NULL).then_some(name);
+            *topic = refused_topic(name, if by_id { topic.topic_id } else { Uuid::nil() });
+            return !self.listing;
+        }
+        if self.creates && is_new(topic) {
+            // Only now is it known that a topic was to be created; up to here the right was looked
+            // up without an entry in the evidence.
+            let on_cluster = scope.may(Operation::Create, Resource::Cluster);
+            let created = if on_cluster { Resource::Cluster } else { resource };
+            if !scope.authorise(Operation::Create, created, draft) {
+                *topic = refused_topic(Some(name), Uuid::nil());
+                return true;
+            }
+        }
+        if self.topic_operations {
+            topic.topic_authorized_operations = operations::authorised(scope, resource);
+        }
+        true
+    }
+}
+
+/// Whether the upstream did not know the topic, or has just created it.
+fn is_new(topic: &MetadataResponseTopic) -> bool {
+    [ResponseError::UnknownTopicOrPartition, ResponseError::LeaderNotAvailable]
+        .iter()
+        .any(|e| e.code() == topic.error_code)
+        && topic.partitions.is_empty()
+}
+
+/// Empties what a version before [`SAYS_AUTO_CREATION`] has no place for.
+fn strip(response: &mut MetadataResponse, version: i16) {
+    if version < 3 {
+        response.throttle_time_ms = 0;
+    }
+    if version < 2 {
+        response.cluster_id = None;
+    }
+    if version < 1 {
+        response.controller_id = MetadataResponse::default().controller_id;
+        response.brokers.iter_mut().for_each(|broker| broker.rack = None);
+        response.topics.iter_mut().for_each(|topic| topic.is_internal = false);
+    }
+}
+
+/// DescribeTopicPartitions (key 75). No topics means all; the answer comes in pages, and the next
+/// page begins at a cursor.
+pub(super) fn describe_topic_partitions(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: DescribeTopicPartitionsRequest = call.decode()?;
+    let listing = request.topics.is_empty();
+    let asked: Vec<TopicName> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let begin = request.cursor.as_ref().map_or(StrBytes::new(), |cursor| cursor.topic_name.0.clone());
+    let known_cursor = listing || begin.is_empty() || asked.iter().any(|name| name.0 == begin);
+    let before: usize = request.topics.len();
+    // What stands before the cursor was on an earlier page, refusals included.
+    request.topics.retain(|topic| !known_cursor || topic.name.0 >= begin);
+    let refused: Vec<_> = take_refused(&mut request.topics, |topic| {
+        call.refusal(Operation::Describe, Resource::topic(&topic.name), DENIED)
+    })
+    .into_iter()
+    .map(|(topic, error)| {
+        DescribeTopicPartitionsResponseTopic::default().with_name(Some(topic.name)).with_error_code(error.code())
+    })
+    .collect();
+    let left = Left::of(!refused.is_empty(), !request.topics.is_empty());
+    if known_cursor && !listing && !request.topics.iter().any(|topic| topic.name.0 == begin) {
+        // A broker refuses a cursor whose topic is not in the list.
+        request.cursor = None;
+    }
+    let left = if left == Left::Everything && before != request.topics.len() { Left::Something } else { left };
+    call.settle(left, &request, move |response: &mut DescribeTopicPartitionsResponse, scope, _| {
+        response.topics.retain_mut(|topic| {
+            let Some(name) = topic.name.clone() else { return topic.error_code != 0 };
+            let resource = Resource::topic(&name);
+            if topic.error_code == 0 {
+                scope.topics.learn(topic.topic_id, &name);
+            }
+            topic.topic_authorized_operations = operations::authorised(scope, resource);
+            scope.may(Operation::Describe, resource)
+        });
+        if let Some(cursor) = response.next_cursor.as_mut() {
+            if !scope.may(Operation::Describe, Resource::topic(&cursor.topic_name)) {
+                let shown = response.topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| &**name);
+                blur(cursor, shown.map(|name| &**name).fold(&begin, |latest, name| latest.max(name)));
+            }
+        }
+        merge(&mut response.topics, refused, &asked, |topic| topic.name.clone().unwrap_or_default());
+        Ok(true)
+    })
+}
+
+/// Shortens the name of a cursor's topic, which the principal may not know, to what still stands
+/// behind `latest`, the last name that it does know. The next page then begins at or before the
+/// real cursor and behind the page before it, so nothing is left out and no page comes twice.
+fn blur(cursor: &mut Cursor, latest: &str) {
+    let name = cursor.topic_name.0.clone();
+    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+    let Some(end) = ends.into_iter().find(|end| name[..*end] > *latest) else { return };
+    if end < name.len() {
+        cursor.topic_name = TopicName(StrBytes::from_string(name[..end].to_owned()));
+        cursor.partition_index = 0;
+    }
+}

@@ -1,0 +1,181 @@
+//! Share groups (KIP-932): membership, acknowledgement, descriptions and offsets.
+
+use std::collections::HashMap;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponseTopic;
+use kafka_protocol::messages::describe_share_group_offsets_response::DescribeShareGroupOffsetsResponseGroup;
+use kafka_protocol::messages::share_group_describe_response::DescribedGroup;
+use kafka_protocol::messages::{
+    AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse, DeleteShareGroupOffsetsRequest,
+    DeleteShareGroupOffsetsResponse, DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse, GroupId,
+    ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareGroupDescribeRequest, ShareGroupDescribeResponse,
+    ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use tidegate_core::words::{Operation, Resource};
+use uuid::Uuid;
+
+use super::super::addresses;
+use super::super::stage::Verdict;
+use super::call::{Call, Left, Outcome};
+use super::groups::{HIDDEN_TOPICS, group_operations, hides_topics, subscription};
+use super::outcome::message;
+use super::refuse::{Refusals, merge, take_refused};
+
+const GROUP_DENIED: ResponseError = ResponseError::GroupAuthorizationFailed;
+const TOPIC_DENIED: ResponseError = ResponseError::TopicAuthorizationFailed;
+
+/// ShareGroupHeartbeat (key 76): READ on the group, DESCRIBE on the topics subscribed to.
+pub(super) fn heartbeat(mut call: Call<'_, '_>) -> Outcome {
+    let request: ShareGroupHeartbeatRequest = call.decode()?;
+    let refusal = call
+        .refusal(Operation::Read, Resource::Group(&request.group_id), GROUP_DENIED)
+        .or_else(|| subscription(&mut call, request.subscribed_topic_names.as_deref()));
+    call.decide(refusal, |error| ShareGroupHeartbeatResponse::default().with_error_code(error.code()))
+}
+
+/// ShareGroupDescribe (key 77): DESCRIBE on each group, and on the topics that its members hold.
+pub(super) fn describe(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: ShareGroupDescribeRequest = call.decode()?;
+    let asked = request.group_ids.clone();
+    let refused: Vec<_> = take_refused(&mut request.group_ids, |group| {
+        call.refusal(Operation::Describe, Resource::Group(group), GROUP_DENIED)
+    })
+    .into_iter()
+    .map(|(group, error)| DescribedGroup::default().with_group_id(group).with_error_code(error.code()))
+    .collect();
+    let operations = request.include_authorized_operations;
+    let left = Left::of(!refused.is_empty(), !request.group_ids.is_empty());
+    call.settle(left, &request, move |response: &mut ShareGroupDescribeResponse, scope, draft| {
+        let mut changed = operations;
+        for group in &mut response.groups {
+            let topics = group.members.iter().flat_map(|member| &member.assignment.topic_partitions);
+            if hides_topics(scope, draft, topics.map(|topic| &**topic.topic_name)) {
+                *group = DescribedGroup::default()
+                    .with_group_id(group.group_id.clone())
+                    .with_error_code(TOPIC_DENIED.code())
+                    .with_error_message(Some(StrBytes::from_static_str(HIDDEN_TOPICS)));
+                changed = true;
+            } else if operations {
+                group.authorized_operations = group_operations(scope, &group.group_id, group.error_code);
+            }
+        }
+        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
+    })
+}
+
+/// ShareAcknowledge (key 79): READ on the group and on each topic, which is named by id.
+pub(super) fn acknowledge(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: ShareAcknowledgeRequest = call.decode()?;
+    let ids = request.topics.iter().map(|topic| topic.topic_id);
+    let unresolved: Vec<Uuid> = ids.filter(|id| call.scope.topics.name(id).is_none()).collect();
+    if !unresolved.is_empty() && call.scope.may_resolve {
+        return Ok(Verdict::Resolve(unresolved));
+    }
+    let group = request.group_id.as_ref().map_or("", |group| &***group);
+    if let Some(error) = call.refusal(Operation::Read, Resource::Group(group), GROUP_DENIED) {
+        let response = ShareAcknowledgeResponse::default().with_error_code(error.code());
+        return call.answer(&response.with_error_message(message(error)));
+    }
+    let refusals = Refusals::take(&mut request.topics, |id, partitions| match call.scope.topics.name(id) {
+        Some(name) => call.partitions(Operation::Read, &name, partitions, TOPIC_DENIED),
+        None => vec![Some(ResponseError::UnknownTopicId); partitions.len().max(1)],
+    });
+    call.settle(refusals.left(), &request, move |response: &mut ShareAcknowledgeResponse, scope, _| {
+        let rewritten = addresses::rewrite_share_endpoints(scope.addresses, &mut response.node_endpoints)?;
+        Ok((response.error_code == 0 && refusals.merge_into(&mut response.responses)) || rewritten)
+    })
+}
+
+/// DescribeShareGroupOffsets (key 90): DESCRIBE on each group and topic; no topics means all, and
+/// is filtered.
+pub(super) fn describe_offsets(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: DescribeShareGroupOffsetsRequest = call.decode()?;
+    let asked: Vec<GroupId> = request.groups.iter().map(|group| group.group_id.clone()).collect();
+    let mut refused: Vec<_> = take_refused(&mut request.groups, |group| {
+        call.refusal(Operation::Describe, Resource::Group(&group.group_id), GROUP_DENIED)
+    })
+    .into_iter()
+    .map(|(group, error)| {
+        DescribeShareGroupOffsetsResponseGroup::default()
+            .with_group_id(group.group_id)
+            .with_error_code(error.code())
+            .with_error_message(message(error))
+    })
+    .collect();
+    let mut left = Left::of(!refused.is_empty(), !request.groups.is_empty());
+    let mut edits: HashMap<GroupId, Refusals<TopicName>> = HashMap::new();
+    request.groups.retain_mut(|group| {
+        let Some(topics) = group.topics.as_mut() else { return true };
+        let refusals = call.take_denied(Operation::Describe, topics);
+        let topics_left = refusals.left();
+        if topics_left != Left::Everything {
+            left = Left::Something;
+        }
+        if topics_left == Left::Nothing {
+            let mut group = DescribeShareGroupOffsetsResponseGroup::default().with_group_id(group.group_id.clone());
+            refusals.merge_into(&mut group.topics);
+            refused.push(group);
+            return false;
+        }
+        edits.insert(group.group_id.clone(), refusals);
+        true
+    });
+    if request.groups.is_empty() && !refused.is_empty() {
+        left = Left::Nothing;
+    }
+    call.settle(left, &request, move |response: &mut DescribeShareGroupOffsetsResponse, scope, _| {
+        let mut changed = false;
+        for group in response.groups.iter_mut().filter(|group| group.error_code == 0) {
+            changed |= match edits.remove(&group.group_id) {
+                Some(refusals) => refusals.merge_into(&mut group.topics),
+                None => {
+                    let all = group.topics.len();
+                    group.topics.retain(|topic| scope.may(Operation::Describe, Resource::topic(&topic.topic_name)));
+                    group.topics.len() != all
+                }
+            };
+        }
+        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
+    })
+}
+
+/// AlterShareGroupOffsets (key 91): READ on the group and on each topic.
+pub(super) fn alter_offsets(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: AlterShareGroupOffsetsRequest = call.decode()?;
+    if let Some(error) = call.refusal(Operation::Read, Resource::Group(&request.group_id), GROUP_DENIED) {
+        let response = AlterShareGroupOffsetsResponse::default().with_error_code(error.code());
+        return call.answer(&response.with_error_message(message(error)));
+    }
+    let refusals = call.take_denied(Operation::Read, &mut request.topics);
+    call.settle(refusals.left(), &request, move |response: &mut AlterShareGroupOffsetsResponse, _, _| {
+        Ok(response.error_code == 0 && refusals.merge_into(&mut response.responses))
+    })
+}
+
+/// DeleteShareGroupOffsets (key 92): DELETE on the group, READ on each topic.
+pub(super) fn delete_offsets(mut call: Call<'_, '_>) -> Outcome {
+    let mut request: DeleteShareGroupOffsetsRequest = call.decode()?;
+    if let Some(error) = call.refusal(Operation::Delete, Resource::Group(&request.group_id), GROUP_DENIED) {
+        let response = DeleteShareGroupOffsetsResponse::default().with_error_code(error.code());
+        return call.answer(&response.with_error_message(message(error)));
+    }
+    let asked: Vec<TopicName> = request.topics.iter().map(|topic| topic.topic_name.clone()).collect();
+    let refused: Vec<_> = take_refused(&mut request.topics, |topic| {
+        call.refusal(Operation::Read, Resource::topic(&topic.topic_name), TOPIC_DENIED)
+    })
+    .into_iter()
+    .map(|(topic, error)| {
+        DeleteShareGroupOffsetsResponseTopic::default()
+            .with_topic_name(topic.topic_name)
+            .with_error_code(error.code())
+            .with_error_message(message(error))
+    })
+    .collect();
+    let left = Left::of(!refused.is_empty(), !request.topics.is_empty());
+    call.settle(left, &request, move |response: &mut DeleteShareGroupOffsetsResponse, _, _| {
+        Ok(response.error_code == 0
+            && merge(&mut response.responses, refused, &asked, |topic| topic.topic_name.clone()))
+    })
+}

@@ -360,7 +360,6 @@ impl ShardLog {
     /// [`CommitError`]; what was not written is lost with the process.
     pub fn close(mut self) -> Result<Watermark, CommitError> {
         self.commit_written()?;
-        self.preparing.discard();
         self.sync_handle().sync()
     }
 

@@ -23,7 +23,7 @@ pub struct Recovery {
     pub next_sequence: u64,
     /// Segments found.
     pub segments: usize,
-    /// The last entry before this opening, where the last segment holds one. Unless its kind is
+    /// The last entry before this opening, where there is one that can be read. Unless its kind is
     /// `Stop`, the gateway did not stop in good order.
     pub last_event: Option<Event>,
     /// What was taken off the end, where something was.
@@ -88,9 +88,11 @@ pub(crate) fn recover(directory: &Path, shard: u32) -> Result<(Option<Last>, Rec
     let header = reader.header().clone();
     let offset = reader.position();
     recovery.next_sequence = reader.next_sequence();
-    if recovery.next_sequence > header.first_sequence {
-        recovery.last_event = Event::decode(&*last_body).ok();
-    }
+    recovery.last_event = if recovery.next_sequence > header.first_sequence {
+        Event::decode(&*last_body).ok()
+    } else {
+        found.iter().rev().skip(1).find_map(|first| last_event(&segment_path(directory, *first)))
+    };
     let torn_end = end_of_data(&file, offset).map_err(|source| io(&path, source))?;
     if torn_end > offset {
         let kept =
@@ -137,6 +139,21 @@ pub enum RecoverError {
         /// The shard that was opened.
         expected: u32,
     },
+}
+
+/// The last event of a segment before the last one; `None` where it has none or cannot be read,
+/// which does not stop the log: it is not written any more.
+fn last_event(path: &Path) -> Option<Event> {
+    let mut reader = SegmentReader::open(path).ok()?;
+    let mut body = None;
+    while let Step::Frame(frame) = reader.next().ok()? {
+        if frame.kind == FrameType::Event {
+            let kept: &mut Vec<u8> = body.get_or_insert_default();
+            kept.clear();
+            kept.extend_from_slice(frame.body);
+        }
+    }
+    Event::decode(&*body?).ok()
 }
 
 /// The end of the last byte from `start` on that is not zero; `start` where all are.

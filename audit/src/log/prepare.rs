@@ -72,7 +72,7 @@ impl Preparing {
     }
 
     /// Removes the file prepared ahead, where there is one.
-    pub(super) fn discard(&mut self) {
+    fn discard(&mut self) {
         let before = std::mem::replace(&mut *self.slot.lock().unwrap_or_else(PoisonError::into_inner), Slot::Empty);
         if let Slot::Ready(next) = before {
             // What cannot be removed now is removed at the next opening.
@@ -162,6 +162,12 @@ impl Chore {
                 }
             }
         }
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 

@@ -346,6 +346,7 @@ fn recovery_within_a_rotation() {
     ] {
         let (mut log, recovery) = open(root.path());
         assert_eq!((recovery.next_sequence, recovery.torn), (3, None), "{what}");
+        assert_eq!(recovery.last_event, Some(event(2, 100)), "{what}");
         log.append(&event(3, 1));
         log.commit().unwrap();
         assert_eq!(numbers(&directory), [0, 1, 2, 3], "{what}");
@@ -548,6 +549,48 @@ fn full_disk_child() {
     limit(None);
     assert_eq!(log.commit().unwrap().end(), 50);
     assert_eq!(numbers(&directory), (0..50).collect::<Vec<_>>());
+}
+
+/// A process is killed by SIGKILL at some moment of its writing: whatever it had called evidence is there.
+#[test]
+fn a_killed_process_loses_nothing_that_it_committed() {
+    const CHILD: &str = "TIDEGATE_AUDIT_KILLED";
+    if let Some(root) = std::env::var_os(CHILD) {
+        let mut log = ShardLog::open(Path::new(&root), 0, "gateway", options(64 * 1024), NOW).unwrap().0;
+        loop {
+            for _ in 0..20 {
+                log.append(&event(log.next_sequence, 700));
+            }
+            let watermark = log.commit().unwrap();
+            writeln!(io::stderr(), "committed {}", watermark.end()).unwrap();
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut known = 0;
+    for round in 1..=5 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "log::tests::a_killed_process_loses_nothing_that_it_committed", "--nocapture"])
+            .env(CHILD, root.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = io::BufRead::lines(io::BufReader::new(child.stderr.take().unwrap()));
+        for _ in 0..10 * round {
+            let line = said.next().unwrap().unwrap();
+            known = line.strip_prefix("committed ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Lines that it said before it died, but after the last one read, count too.
+        for line in said {
+            known = line.unwrap().strip_prefix("committed ").map_or(known, |number| number.parse().unwrap_or(known));
+        }
+        let (log, recovery) = open(root.path());
+        assert!(recovery.next_sequence >= known, "{} < {known}", recovery.next_sequence);
+        drop(log);
+        assert_eq!(numbers(&shard_directory(root.path(), 0)), (0..recovery.next_sequence).collect::<Vec<_>>());
+    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ pub mod document;
 pub mod file;
 pub mod identity;
 pub mod mask;
+pub mod scan;
 pub mod schema;
 pub mod snapshot;
 pub mod view;

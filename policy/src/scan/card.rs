@@ -1,0 +1,145 @@
+//! Payment card numbers (ISO/IEC 7812): 13 to 19 digits, alone or in groups parted by single spaces
+//! or dashes, that begin as an issuer's do, have a length that issuer uses, and pass Luhn's check.
+//!
+//! The issuer's range is what makes it bearable: a tenth of all numbers pass Luhn, so every tenth
+//! timestamp in milliseconds (13 digits) would be a card otherwise.
+
+use std::ops::Range;
+
+use super::{begins_at, ends_at};
+
+/// Range, length and check digit agree; a stray identifier still may.
+pub(super) const CONFIDENCE: u8 = 90;
+const DIGITS_MIN: usize = 13;
+const DIGITS_MAX: usize = 19;
+/// E.164, 6.2.1.
+const PHONE_DIGITS_MAX: usize = 15;
+/// Every grouping in use begins with at least four digits, so looking at every fourth byte is enough.
+const STRIDE: usize = 4;
+
+/// Calls `found` with each card number.
+pub(super) fn find(text: &[u8], mut found: impl FnMut(Range<usize>)) {
+    // Nothing before `floor` is looked at again.
+    let mut floor = 0;
+    let mut at = STRIDE - 1;
+    while let Some(byte) = text.get(at) {
+        if !byte.is_ascii_digit() {
+            at += STRIDE;
+            continue;
+        }
+        let start =
+            text[floor..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(floor, |before| floor + before + 1);
+        let end = run_end(text, at);
+        floor = match card(text, start, end) {
+            Some(card) => {
+                let end = card.end;
+                found(card);
+                end
+            }
+            None => end,
+        };
+        // The byte at `floor` is no digit; four digits behind it reach this far at least.
+        at = floor + STRIDE;
+    }
+}
+
+fn run_end(text: &[u8], at: usize) -> usize {
+    text[at..].iter().position(|byte| !byte.is_ascii_digit()).map_or(text.len(), |length| at + length)
+}
+
+/// The longest card number that begins with the digits at `start..end`.
+fn card(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
+    if end - start > DIGITS_MAX || !begins_at(text, start) || is_fraction(text, start) {
+        return None;
+    }
+    // Behind a '+' stands a telephone number, unless it is too long for one. Every tenth German
+    // mobile number would be a Visa card of 13 digits.
+    let digits_min = if text[..start].ends_with(b"+") { PHONE_DIGITS_MAX + 1 } else { DIGITS_MIN };
+    let mut digits = [0u8; DIGITS_MAX];
+    let mut count = 0;
+    let mut group = start..end;
+    let mut separator = None;
+    let mut longest = None;
+    while let Some(room) = digits.get_mut(count..count + group.len()) {
+        room.iter_mut().zip(&text[group.clone()]).for_each(|(digit, byte)| *digit = byte - b'0');
+        count += group.len();
+        let ends = ends_at(text, group.end) && !goes_on(text, group.end);
+        if ends && count >= digits_min && is_card(&digits[..count]) {
+            longest = Some(start..group.end);
+        }
+        let next = text.get(group.end).copied().filter(|byte| matches!(byte, b' ' | b'-'));
+        if next.is_none() || separator.is_some_and(|separator| next != Some(separator)) {
+            break;
+        }
+        separator = next;
+        let begin = group.end + 1;
+        // A longer run is no group; not walked to its end from here.
+        let length = text[begin..].iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        if length == 0 {
+            break;
+        }
+        group = begin..begin + length;
+    }
+    longest
+}
+
+/// Whether the digits at `start` stand behind a decimal point: `0.4111111111111111` is a number.
+fn is_fraction(text: &[u8], start: usize) -> bool {
+    matches!(text[..start], [.., before, b'.'] if before.is_ascii_digit())
+}
+
+/// Whether a decimal point and more digits follow.
+fn goes_on(text: &[u8], end: usize) -> bool {
+    text.get(end) == Some(&b'.') && text.get(end + 1).is_some_and(u8::is_ascii_digit)
+}
+
+fn is_card(digits: &[u8]) -> bool {
+    let prefix = digits.iter().take(6).fold(0u32, |prefix, digit| prefix * 10 + u32::from(*digit));
+    is_issued(prefix, digits.len()) && passes_luhn(digits)
+}
+
+/// Whether an issuer uses these first six digits with this length.
+fn is_issued(prefix: u32, length: usize) -> bool {
+    match prefix {
+        // Visa.
+        400_000..=499_999 => matches!(length, 13 | 16 | 19),
+        // Mastercard, its 2-series too.
+        510_000..=559_999 | 222_100..=272_099 => length == 16,
+        // American Express.
+        340_000..=349_999 | 370_000..=379_999 => length == 15,
+        // Diners Club.
+        300_000..=305_999 | 309_500..=309_599 | 360_000..=369_999 | 380_000..=399_999 => (14..=19).contains(&length),
+        // JCB.
+        352_800..=358_999 => (16..=19).contains(&length),
+        // Discover, UnionPay, RuPay.
+        601_100..=601_199 | 644_000..=659_999 | 620_000..=629_999 | 810_000..=829_999 | 600_000..=600_999 => {
+            (16..=19).contains(&length)
+        }
+        508_000..=508_999 => length == 16,
+        // Maestro.
+        501_800..=501_899
+        | 502_000..=502_099
+        | 503_800..=503_899
+        | 589_300..=589_399
+        | 630_400..=630_499
+        | 675_900..=675_999
+        | 676_100..=676_399 => (DIGITS_MIN..=DIGITS_MAX).contains(&length),
+        // Mir, Verve, Troy.
+        220_000..=220_499 | 506_099..=506_198 | 979_200..=979_299 => (16..=19).contains(&length),
+        _ => false,
+    }
+}
+
+fn passes_luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| match (index % 2, u32::from(*digit)) {
+            (0, digit) => digit,
+            (_, digit) if digit < 5 => digit * 2,
+            (_, digit) => digit * 2 - 9,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}

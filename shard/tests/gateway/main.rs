@@ -14,6 +14,7 @@ mod idp;
 mod kafka;
 mod life;
 mod masking;
+mod oracle;
 mod ports;
 mod process;
 mod raw;

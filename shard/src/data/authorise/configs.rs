@@ -107,7 +107,7 @@ alter! {
 
 fn alter_message(error: ResponseError, kind: i8) -> Option<StrBytes> {
     match error {
-        ResponseError::InvalidRequest => Some(StrBytes::from_string(format!("Unexpected resource type {kind}."))),
+        ResponseError::InvalidRequest => Some(StrBytes::from_string(format!("Unknown resource type {kind}"))),
         _ => message(error),
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn create(mut call: Call<'_, '_>) -> Outcome {
     })
 }
 
-/// DeleteTopics (key 20): DELETE on each topic, by name or, from v6 on, by id. The name of a topic
+/// DeleteTopics (key 20): DELETE on the cluster or on each topic, by name or, from v6 on, by id. The name of a topic
 /// asked for by id is told only to who may describe it.
 ///
 /// A topic that may be described but not deleted is refused whether it exists or not; a broker
@@ -66,7 +66,8 @@ pub(super) fn delete(mut call: Call<'_, '_>) -> Outcome {
     let unresolved: Vec<Uuid> = request
         .topics
         .iter()
-        .map(|t| t.topic_id)
+        .filter(|topic| topic.name.is_none())
+        .map(|topic| topic.topic_id)
         .filter(|id| !id.is_nil() && call.scope.topics.name(id).is_none())
         .collect();
     if !unresolved.is_empty() && call.scope.may_resolve {
@@ -74,12 +75,14 @@ pub(super) fn delete(mut call: Call<'_, '_>) -> Outcome {
     }
     let by_name: Vec<Key> = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::nil())).collect();
     let asked: Vec<Key> = by_name.into_iter().chain(request.topics.iter().map(key)).collect();
-    let mut refused: Vec<_> =
-        take_refused(&mut request.topic_names, |name| call.refusal(Operation::Delete, Resource::topic(name), DENIED))
-            .into_iter()
-            .map(|(name, error)| result(Some(name), Uuid::nil(), error))
-            .collect();
-    request.topics.retain(|topic| match refuse_state(&mut call, topic) {
+    let all = call.may_quietly(Operation::Delete, Resource::Cluster);
+    let mut refused: Vec<_> = take_refused(&mut request.topic_names, |name| {
+        if all { None } else { call.refusal(Operation::Delete, Resource::topic(name), DENIED) }
+    })
+    .into_iter()
+    .map(|(name, error)| result(Some(name), Uuid::nil(), error))
+    .collect();
+    request.topics.retain(|topic| match refuse_state(&mut call, topic, all) {
         None => true,
         Some(refusal) => {
             refused.push(refusal);
@@ -91,7 +94,7 @@ pub(super) fn delete(mut call: Call<'_, '_>) -> Outcome {
         let mut changed = false;
         for deleted in &mut response.responses {
             scope.topics.forget(&deleted.topic_id);
-            let hidden = deleted.name.as_ref().filter(|_| !deleted.topic_id.is_nil());
+            let hidden = deleted.name.as_ref().filter(|_| !all && !deleted.topic_id.is_nil());
             if hidden.is_some_and(|name| !scope.may(Operation::Describe, Resource::topic(name))) {
                 deleted.name = None;
                 changed = true;
@@ -124,9 +127,11 @@ fn result(name: Option<TopicName>, id: Uuid, error: ResponseError) -> DeletableT
         .with_error_message(message(error))
 }
 
-fn refuse_state(call: &mut Call<'_, '_>, topic: &DeleteTopicState) -> Option<DeletableTopicResult> {
+/// Why a topic is not deleted; `all` where every topic may be.
+fn refuse_state(call: &mut Call<'_, '_>, topic: &DeleteTopicState, all: bool) -> Option<DeletableTopicResult> {
     let id = topic.topic_id;
     match (&topic.name, id.is_nil()) {
+        (Some(_), true) | (None, false) if all => None,
         (Some(name), true) => {
             let error = call.refusal(Operation::Delete, Resource::topic(name), DENIED)?;
             Some(result(Some(name.clone()), id, error))

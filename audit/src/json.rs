@@ -1,11 +1,12 @@
 //! An entry as JSON: what `tidegate audit tail --output json` prints, one object a line.
 //!
 //! Enumerations and Kafka's error codes are names, times are RFC 3339 with microseconds in UTC.
-//! What is empty is left out, except where its absence could be misread: `outcome`, `allowed` and
-//! counts beside them always stand. Keys are the event's field names and stay as they are.
+//! What is empty is left out, except where its absence could be misread: an exchange always has its
+//! sizes, latency and broker, a resource always says whether it was allowed. Keys are the event's field names and stay as they are.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tidegate_core::event::{Event, FindingCount, Kind, Outcome, ResourceUse};
 
 mod kafka_errors;
@@ -61,91 +62,179 @@ pub fn time_text(time_micros: i64) -> String {
     }
 }
 
+/// An entry as one line of JSON, without a line end: first when and where, then who, then what.
+#[must_use]
+pub fn event_json_line(event: &Event, shard: u32, sequence: u64) -> String {
+    // Nothing in a view can fail to be JSON: no maps, no numbers but integers.
+    serde_json::to_string(&View::new(event, shard, sequence)).unwrap_or_default()
+}
+
 /// An entry as a JSON object.
 #[must_use]
 pub fn event_json(event: &Event, shard: u32, sequence: u64) -> Value {
-    let mut object = Map::new();
-    let mut put = |key: &str, value: Value| {
-        let empty = match &value {
-            Value::Null => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(values) => values.is_empty(),
-            _ => false,
-        };
-        if !empty {
-            object.insert(key.to_owned(), value);
-        }
-    };
-    let exchange = event.kind == Kind::Exchange as i32;
-    let counted = |count: u64| if exchange || count > 0 { json!(count) } else { Value::Null };
-
-    put("time", time_text(event.time_micros).into());
-    put("shard", shard.into());
-    put("sequence", sequence.into());
-    put("kind", kind_name(event.kind).into());
-    put("session", event.session.as_str().into());
-    put("principal", event.principal.as_str().into());
-    put("issuer", event.issuer.as_str().into());
-    put("subject", event.subject.as_str().into());
-    put("groups", json!(event.groups));
-    put("client_address", event.client_address.as_str().into());
-    put("client_id", event.client_id.as_str().into());
-    put("api", event.api.as_str().into());
-    put("api_version", if event.api.is_empty() { Value::Null } else { event.api_version.into() });
-    put("outcome", outcome_name(event.outcome).into());
-    put("resources", event.resources.iter().map(resource_json).collect());
-    put("resources_cut", if event.resources_cut { true.into() } else { Value::Null });
-    put("policy_version", if event.policy_version == 0 { Value::Null } else { event.policy_version.into() });
-    put("findings", event.findings.iter().map(finding_json).collect());
-    put("upstream_errors", event.upstream_errors.iter().map(|code| error_json(*code)).collect());
-    put("latency_micros", counted(event.latency_micros));
-    put("request_bytes", counted(event.request_bytes));
-    put("response_bytes", counted(event.response_bytes));
-    put("broker", if exchange { event.broker.into() } else { Value::Null });
-    put("detail", event.detail.as_str().into());
-    Value::Object(object)
+    serde_json::to_value(View::new(event, shard, sequence)).unwrap_or_default()
 }
 
-fn resource_json(resource: &ResourceUse) -> Value {
-    let mut object = Map::new();
-    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
-    put("kind", resource.kind.as_str().into());
-    put("name", resource.name.as_str().into());
-    if let Some(partition) = resource.partition {
-        put("partition", partition.into());
-    }
-    put("operation", resource.operation.as_str().into());
-    put("allowed", resource.allowed.into());
-    for (key, text) in [("rule", &resource.rule), ("purpose", &resource.purpose)] {
-        if !text.is_empty() {
-            put(key, text.as_str().into());
-        }
-    }
-    for (key, offset) in [("first_offset", resource.first_offset), ("last_offset", resource.last_offset)] {
-        if let Some(offset) = offset {
-            put(key, offset.into());
-        }
-    }
-    if resource.records > 0 || resource.bytes > 0 {
-        put("records", resource.records.into());
-        put("bytes", resource.bytes.into());
-    }
-    Value::Object(object)
+/// The object's fields, in the order in which they are written.
+#[derive(Serialize)]
+struct View<'a> {
+    time: String,
+    shard: u32,
+    sequence: u64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    principal: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    issuer: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subject: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    groups: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    session: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    client_address: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    api: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<ResourceView<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    resources_cut: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<FindingView<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstream_errors: Vec<ErrorView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_micros: Option<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
 }
 
-fn finding_json(finding: &FindingCount) -> Value {
-    json!({ "topic": finding.topic, "class": finding.class, "operator": finding.operator, "count": finding.count })
+#[derive(Serialize)]
+struct ResourceView<'a> {
+    kind: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<i32>,
+    operation: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    rule: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    purpose: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_offset: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
-fn error_json(code: i32) -> Value {
-    match kafka_error_name(code) {
-        Some(name) => name.into(),
-        None => code.into(),
+#[derive(Serialize)]
+struct FindingView<'a> {
+    topic: &'a str,
+    class: &'a str,
+    operator: &'a str,
+    count: u64,
+}
+
+/// A Kafka error by name, or by number where this Tidegate does not know the name.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ErrorView {
+    Name(&'static str),
+    Code(i32),
+}
+
+impl<'a> View<'a> {
+    fn new(event: &'a Event, shard: u32, sequence: u64) -> Self {
+        let exchange = event.kind == Kind::Exchange as i32;
+        let counted = |count: u64| (exchange || count > 0).then_some(count);
+        Self {
+            time: time_text(event.time_micros),
+            shard,
+            sequence,
+            kind: kind_name(event.kind),
+            outcome: outcome_name(event.outcome),
+            principal: &event.principal,
+            issuer: &event.issuer,
+            subject: &event.subject,
+            groups: &event.groups,
+            session: &event.session,
+            client_address: &event.client_address,
+            client_id: &event.client_id,
+            api: &event.api,
+            api_version: (!event.api.is_empty()).then_some(event.api_version),
+            policy_version: (event.policy_version > 0).then_some(event.policy_version),
+            resources: event.resources.iter().map(ResourceView::new).collect(),
+            resources_cut: event.resources_cut,
+            findings: event.findings.iter().map(FindingView::new).collect(),
+            upstream_errors: event.upstream_errors.iter().map(|code| ErrorView::new(*code)).collect(),
+            broker: exchange.then_some(event.broker),
+            request_bytes: counted(event.request_bytes),
+            response_bytes: counted(event.response_bytes),
+            latency_micros: counted(event.latency_micros),
+            detail: &event.detail,
+        }
     }
+}
+
+impl<'a> ResourceView<'a> {
+    fn new(resource: &'a ResourceUse) -> Self {
+        let carried = resource.records > 0 || resource.bytes > 0;
+        Self {
+            kind: &resource.kind,
+            name: &resource.name,
+            partition: resource.partition,
+            operation: &resource.operation,
+            allowed: resource.allowed,
+            rule: &resource.rule,
+            purpose: &resource.purpose,
+            first_offset: resource.first_offset,
+            last_offset: resource.last_offset,
+            records: carried.then_some(resource.records),
+            bytes: carried.then_some(resource.bytes),
+        }
+    }
+}
+
+impl<'a> FindingView<'a> {
+    fn new(finding: &'a FindingCount) -> Self {
+        Self { topic: &finding.topic, class: &finding.class, operator: &finding.operator, count: finding.count }
+    }
+}
+
+impl ErrorView {
+    fn new(code: i32) -> Self {
+        kafka_error_name(code).map_or(Self::Code(code), Self::Name)
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -203,6 +292,12 @@ mod tests {
             "latency_micros": 0, "request_bytes": 0, "response_bytes": 0, "broker": 0,
         });
         assert_eq!(event_json(&event, 2, 41), expected);
+        let line = event_json_line(&event, 2, 41);
+        assert!(
+            line.starts_with(r#"{"time":"2023-11-14T22:13:20.123456Z","shard":2,"sequence":41,"kind":"exchange""#),
+            "{line}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
     }
 
     #[test]

@@ -57,30 +57,26 @@ impl Table {
         self.paint(Colour::Dim, &line)
     }
 
+    /// Makes the columns wide enough for an entry. Called for all entries that are at hand before the
+    /// first of them is printed, it aligns them all.
+    pub fn fit(&mut self, entry: &Entry) {
+        for (column, cell) in self.columns.iter_mut().zip(cells(entry)) {
+            column.width = column.width.max(cell.chars().count().min(column.width_max));
+        }
+    }
+
     /// One entry, without a line end.
     #[must_use]
     pub fn line(&mut self, entry: &Entry) -> String {
-        let Entry { shard, sequence, event } = entry;
-        let api = if event.api.is_empty() { kind_name(event.kind).to_owned() } else { clean(&event.api) };
-        let outcome = outcome_name(event.outcome);
-        let cells = [
-            millis(&time_text(event.time_micros)),
-            format!("{shard}/{sequence}"),
-            clean(&event.principal),
-            api,
-            outcome.replace('_', " "),
-        ];
-        let colours = [Colour::Dim, Colour::Dim, Colour::Bold, Colour::None, outcome_colour(event)];
+        self.fit(entry);
+        let colours = [Colour::Dim, Colour::Dim, Colour::Bold, Colour::None, outcome_colour(&entry.event)];
         let mut line = String::new();
-        for ((column, cell), colour) in self.columns.iter_mut().zip(cells).zip(colours) {
-            let cell = if cell.is_empty() { "-".to_owned() } else { shorten(cell, column.width_max) };
-            let width = cell.chars().count();
-            column.width = column.width.max(width);
-            let padding = column.width - width + 2;
-            let cell = if self.colours { painted(colour, &cell) } else { cell };
-            let _ = write!(line, "{cell}{:padding$}", "");
+        for ((column, cell), colour) in self.columns.iter().zip(cells(entry)).zip(colours) {
+            let cell = shorten(cell, column.width_max);
+            let padding = column.width - cell.chars().count() + 2;
+            let _ = write!(line, "{}{:padding$}", self.paint(colour, &cell), "");
         }
-        line.push_str(&self.details(event));
+        line.push_str(&self.details(&entry.event));
         line.truncate(line.trim_end().len());
         line
     }
@@ -150,6 +146,19 @@ impl Table {
     fn paint(&self, colour: Colour, text: &str) -> String {
         if self.colours { painted(colour, text) } else { text.to_owned() }
     }
+}
+
+/// The columns' texts, before they are shortened.
+fn cells(entry: &Entry) -> [String; 5] {
+    let Entry { shard, sequence, event } = entry;
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    [
+        millis(&time_text(event.time_micros)),
+        format!("{shard}/{sequence}"),
+        or_dash(clean(&event.principal)),
+        if event.api.is_empty() { kind_name(event.kind).to_owned() } else { clean(&event.api) },
+        or_dash(outcome_name(event.outcome).replace('_', " ")),
+    ]
 }
 
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use tidegate_audit::json::event_json;
+use tidegate_audit::json::event_json_line;
 use tidegate_audit::table::Table;
 use tidegate_audit::tail::{Entry, Filter, Item, StartAt, Tail};
 use tidegate_core::event::{self, Event};
@@ -26,7 +26,7 @@ const TORN_PATIENCE: Duration = Duration::from_millis(50);
 /// Entries printed between two looks at Ctrl-C.
 const BATCH_ENTRIES: usize = 256;
 
-/// What `tidegate audit tail` takes.
+/// Shows the evidence, as it stands and as it grows
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The evidence directory (`evidence.directory` in the configuration)
@@ -239,32 +239,44 @@ impl<'a> Printer<'a> {
 
     /// Prints some of what there is; false once there is nothing more at the moment.
     fn batch(&mut self, tail: &mut Tail) -> anyhow::Result<bool> {
-        for _ in 0..BATCH_ENTRIES {
+        let mut entries = Vec::new();
+        let mut more = true;
+        while more && entries.len() < BATCH_ENTRIES {
             match tail.next()? {
-                Some(Item::Entry(entry)) => self.entry(&entry)?,
+                Some(Item::Entry(entry)) => entries.push(entry),
                 Some(Item::Damaged(damaged)) => {
+                    self.print(&entries)?;
+                    entries.clear();
                     self.out.flush()?;
                     self.damaged = true;
                     note(&format!("damaged evidence: {damaged}"));
                 }
-                None => return Ok(false),
+                None => more = false,
             }
         }
-        Ok(true)
+        self.print(&entries)?;
+        Ok(more)
     }
 
-    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+    fn print(&mut self, entries: &[Entry]) -> io::Result<()> {
         match self.output {
-            Output::Json => writeln!(self.out, "{}", event_json(&entry.event, entry.shard, entry.sequence)),
+            Output::Json => {
+                for entry in entries {
+                    writeln!(self.out, "{}", event_json_line(&entry.event, entry.shard, entry.sequence))?;
+                }
+            }
             Output::Table => {
-                let line = self.table.line(entry);
-                if !self.titled {
+                entries.iter().for_each(|entry| self.table.fit(entry));
+                if !self.titled && !entries.is_empty() {
                     self.titled = true;
                     writeln!(self.out, "{}", self.table.titles())?;
                 }
-                writeln!(self.out, "{line}")
+                for entry in entries {
+                    writeln!(self.out, "{}", self.table.line(entry))?;
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, ResponseHeader};
-use kafka_protocol::protocol::Decodable as _;
+use kafka_protocol::protocol::{Decodable as _, StrBytes};
 use kafka_protocol::records::Compression;
 use serde_json::Value;
 use tidegate::demo::issuer::{Flaw, TokenRequest};
@@ -133,7 +133,13 @@ fn a_frame_may_come_in_any_pieces_and_end_at_any_byte() {
         // Lets the first piece arrive by itself; the answer must be the same when it does not.
         std::thread::sleep(Duration::from_millis(2));
         pieces.write(&whole[cut..]).unwrap();
-        assert_eq!(pieces.receive(ApiKey::ApiVersions, 0).unwrap().0, 77, "cut at {cut}");
+        match pieces.receive(ApiKey::ApiVersions, 0) {
+            Ok((correlation, _)) => assert_eq!(correlation, 77, "cut at {cut}"),
+            Err(error) => panic!(
+                "cut at {cut}: {error}; {}",
+                evidence_of(&gateway, &pieces, "the end", &["connection_refused", "session_end", "exchange"])
+            ),
+        }
 
         let mut ended = gateway.connect();
         ended.write(&whole[..cut]).unwrap();
@@ -156,7 +162,10 @@ fn versions_that_nobody_knows_get_the_protocols_own_answers() {
     assert_eq!(answer.error_code, 35);
     assert!(answer.api_keys.iter().any(|api| api.api_key == ApiKey::ApiVersions as i16 && api.max_version >= 3));
     // And the connection goes on with a version that is known.
-    assert_eq!(future.ask(3, &ApiVersionsRequest::default()).error_code, 0);
+    let name = StrBytes::from_static_str("tests");
+    let known =
+        ApiVersionsRequest::default().with_client_software_name(name.clone()).with_client_software_version(name);
+    assert_eq!(future.ask(3, &known).error_code, 0);
 
     for (api, version) in [(ApiKey::Fetch, 99), (ApiKey::Produce, -1), (ApiKey::Metadata, 99), (ApiKey::Vote, 0)] {
         let mut bad = gateway.connect_as("alice", &[]);
@@ -173,30 +182,37 @@ fn every_bad_token_is_refused() {
     let gateway = Setup::new(Kafka::shared(), POLICY).start();
     let mut witness = Witness::new(&gateway);
     let idp = Idp::shared();
-    let mut rows: Vec<(String, String)> =
-        Flaw::ALL.into_iter().map(|flaw| (format!("{flaw:?}"), idp.flawed("alice", flaw))).collect();
+    // A token without a key id is fine as long as the issuer has but one key (OpenID Connect Core, 10.1).
+    let flaws = Flaw::ALL.into_iter().filter(|flaw| *flaw != Flaw::NoKeyId);
+    let mut rows: Vec<(String, String)> = flaws.map(|flaw| (format!("{flaw:?}"), idp.flawed("alice", flaw))).collect();
     rows.extend([
         ("no token".to_owned(), String::new()),
         ("no JWT".to_owned(), "secret".to_owned()),
         ("empty parts".to_owned(), "..".to_owned()),
         ("a long token".to_owned(), "a".repeat(100 * 1024)),
     ]);
-    for (what, token) in rows {
-        for mechanism in ["OAUTHBEARER", "PLAIN"] {
-            let mut bad = gateway.connect();
-            let initial = if mechanism == "PLAIN" { format!("\0alice\0{token}") } else { bearer(&token) };
-            let refused = bad.authenticate(mechanism, &initial);
-            assert!(refused.is_err(), "{what} was taken by {mechanism}");
-            let entry = evidence_of(&gateway, &bad, &what, &["authentication_failure", "connection_refused"]);
-            assert!(!entry.to_string().contains(&token) || token.is_empty(), "the token stands in the evidence");
-            // Nothing else is served to whoever failed.
-            assert!(bad.try_ask(12, &MetadataRequest::default().with_topics(None)).is_err(), "{what}");
-            witness.is_served(&what);
+    // Side by side, because whoever fails to authenticate is answered late.
+    std::thread::scope(|scope| {
+        for (what, token) in &rows {
+            for mechanism in ["OAUTHBEARER", "PLAIN"] {
+                scope.spawn(|| bad_token(&gateway, what, token, mechanism));
+            }
         }
-    }
+    });
+    witness.is_served("bad tokens");
     // PLAIN's user has to be the token's.
     let mut bad = gateway.connect();
     assert!(bad.authenticate("PLAIN", &format!("\0admin\0{}", idp.token("alice", &[]))).is_err());
+}
+
+fn bad_token(gateway: &Gateway, what: &str, token: &str, mechanism: &str) {
+    let mut bad = gateway.connect();
+    let initial = if mechanism == "PLAIN" { format!("\0alice\0{token}") } else { bearer(token) };
+    assert!(bad.authenticate(mechanism, &initial).is_err(), "{what} was taken by {mechanism}");
+    let entry = evidence_of(gateway, &bad, what, &["authentication_failure", "connection_refused"]);
+    assert!(!entry.to_string().contains(token) || token.is_empty(), "{what}: the token stands in the evidence");
+    // Nothing else is served to whoever failed.
+    assert!(bad.try_ask(12, &MetadataRequest::default().with_topics(None)).is_err(), "{what}");
 }
 
 #[test]
@@ -204,11 +220,23 @@ fn a_flood_of_unknown_keys_does_not_reach_the_issuer() {
     let idp = Idp::start(tidegate::demo::issuer::Options::loopback(crate::idp::AUDIENCE));
     let gateway = Setup { idp: &idp, ..Setup::new(Kafka::shared(), POLICY) }.start();
     let before = idp.jwks_requests();
-    for _ in 0..50 {
-        let token = idp.flawed("alice", Flaw::UnknownKeyId);
-        assert!(gateway.connect().authenticate("OAUTHBEARER", &bearer(&token)).is_err());
-    }
-    assert!(idp.jwks_requests() - before <= 5, "{} fetches for 50 tokens", idp.jwks_requests() - before);
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            let token = idp.flawed("alice", Flaw::UnknownKeyId);
+            let mut connection = gateway.connect();
+            scope.spawn(move || assert!(connection.authenticate("OAUTHBEARER", &bearer(&token)).is_err()));
+        }
+    });
+    let fetches = idp.jwks_requests() - before;
+    let allowed = 3 + start.elapsed().as_secs() / 2;
+    assert!(fetches <= allowed, "{fetches} fetches for 100 tokens in {:?}", start.elapsed());
+    // A new key that is real is found, though.
+    idp.rotate(tidegate::demo::issuer::KeyKind::Es256).unwrap();
+    crate::process::until("the new key is known", Duration::from_secs(60), || {
+        let token = idp.token("alice", &[]);
+        gateway.connect().authenticate("OAUTHBEARER", &bearer(&token)).ok()
+    });
 }
 
 #[test]
@@ -240,9 +268,10 @@ fn a_live_connection_authenticates_again_only_as_itself() {
     let mut connection = gateway.connect();
     let short = idp.sign(&TokenRequest::new("alice", &[], Duration::from_secs(60))).unwrap();
     let lifetime = connection.authenticate("OAUTHBEARER", &bearer(&short)).unwrap();
-    assert!((1..=60_000).contains(&lifetime), "{lifetime} ms");
+    // The issuer's leeway of a second counts in.
+    assert!((1..=61_000).contains(&lifetime), "{lifetime} ms");
     let lifetime = connection.authenticate("OAUTHBEARER", &bearer(&idp.token("alice", &[]))).unwrap();
-    assert!(lifetime > 60_000, "{lifetime} ms");
+    assert!(lifetime > 61_000, "{lifetime} ms");
     connection.ask(12, &MetadataRequest::default().with_topics(Some(vec![])));
 
     let other = connection.authenticate("OAUTHBEARER", &bearer(&idp.token("bob", &[])));

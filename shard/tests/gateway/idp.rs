@@ -30,7 +30,9 @@ impl Idp {
             let idp = Self::start(Options::loopback(AUDIENCE));
             idp.register("admin", &["operators"]);
             idp.register("alice", &["analysts"]);
-            idp.register("bob", &["billing"]);
+            for name in ["bob", "carol", "dora", "walter"] {
+                idp.register(name, &[]);
+            }
             idp
         })
     }

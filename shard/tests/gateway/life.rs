@@ -306,7 +306,7 @@ fn a_wrong_upstream_password_is_said_and_harms_nobody() {
         ..Setup::new(Kafka::shared(), &policy("read", ""))
     };
     let gateway = setup.prepare();
-    gateway.process().ready("complaining", TIMEOUT, || gateway.process().output().contains("log in").then_some(()));
+    gateway.process().ready("complaining", TIMEOUT, || gateway.process().output().contains("login").then_some(()));
     assert_ne!(gateway.try_get("/readyz").map(|(status, _)| status), Some(200));
     assert!(!gateway.process().output().contains("gateway-secret"), "the secret stands in the log");
 }

@@ -1,5 +1,7 @@
 //! Records for raw Produce and Fetch requests.
 
+use std::io::Write as _;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -38,7 +40,19 @@ pub(crate) fn compressed_batch(values: &[&str], compression: Compression) -> Byt
         })
         .collect();
     let mut bytes = BytesMut::new();
-    RecordBatchEncoder::encode(&mut bytes, &records, &RecordEncodeOptions { version: 2, compression }).unwrap();
+    // kafka-protocol is built without codecs; the only one that the tests need is gzip.
+    let gzip = |plain: &mut BytesMut, out: &mut BytesMut, _: Compression| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(plain)?;
+        out.extend_from_slice(&encoder.finish()?);
+        Ok(())
+    };
+    let options = RecordEncodeOptions { version: 2, compression };
+    match compression {
+        Compression::None => RecordBatchEncoder::encode(&mut bytes, &records, &options),
+        _ => RecordBatchEncoder::encode_with_custom_compression(&mut bytes, &records, &options, Some(gzip)),
+    }
+    .unwrap();
     bytes.freeze()
 }
 

@@ -1,1 +1,3 @@
-//! Criterion benches of the gateway's stages stand in `benches/`; this library is empty.
+//! What the criterion benches in `benches/` have in common: records as services write them.
+
+pub mod payloads;

@@ -1,0 +1,39 @@
+//! The scanner over records' values, by what they hold and by what is looked for.
+
+#![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tidegate_bench::payloads::{self, Content, RECORDS};
+use tidegate_core::words::DataClass;
+use tidegate_policy::scan::{ClassSet, Scanner};
+
+fn scan(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("scan");
+    let single = DataClass::ALL.map(|class| (class.name(), [class].into_iter().collect()));
+    let class_sets: Vec<(&str, ClassSet)> = [("all", ClassSet::ALL)].into_iter().chain(single).collect();
+    let mut scanner = Scanner::default();
+    let mut findings = Vec::new();
+    for (content_name, content) in Content::ALL {
+        let values: Vec<Vec<u8>> = (0..RECORDS).map(|index| payloads::value(index, content)).collect();
+        group.throughput(Throughput::Bytes(values.iter().map(|value| value.len() as u64).sum()));
+        for (classes_name, classes) in &class_sets {
+            group.bench_with_input(BenchmarkId::new(*classes_name, content_name), &values, |bencher, values| {
+                bencher.iter(|| {
+                    let mut count = 0;
+                    for value in values {
+                        findings.clear();
+                        scanner.scan(value, *classes, &mut findings);
+                        count += findings.len();
+                    }
+                    black_box(count)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scan);
+criterion_main!(benches);

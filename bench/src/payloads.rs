@@ -1,0 +1,93 @@
+//! Order events in JSON, about 400 bytes each, with or without personal data, the same on every run.
+//!
+//! Clean ones are no easy prey: they hold times in milliseconds, long identifiers, amounts and a time
+//! zone, which a scanner must look at and let pass.
+
+use bytes::Bytes;
+use tidegate_core::batch::Codec;
+use tidegate_core::batch::build::{BatchBuilder, OwnedRecord};
+
+/// Records of one batch in the benches.
+pub const RECORDS: usize = 500;
+
+/// What a payload holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// No personal data.
+    Clean,
+    /// An e-mail address in every hundredth record, else none.
+    Rare,
+    /// An e-mail address, a telephone number and a card number in every record.
+    Full,
+}
+
+impl Content {
+    /// Every content, by name.
+    pub const ALL: [(&'static str, Self); 3] = [("clean", Self::Clean), ("rare", Self::Rare), ("full", Self::Full)];
+}
+
+/// The value of record `index`.
+#[must_use]
+pub fn value(index: usize, content: Content) -> Vec<u8> {
+    let (email, phone, card) = match content {
+        Content::Full => (format!("customer{index}@example.com"), "+4915112345678", "4111 1111 1111 1111"),
+        Content::Rare if index.is_multiple_of(100) => (format!("customer{index}@example.com"), "none", "none"),
+        _ => (format!("customer-{index}"), "none", "none"),
+    };
+    format!(
+        concat!(
+            r#"{{"event":"order.placed","id":"5f0c8b1e-0b51-4b42-9f5e-{index:012}","ts":17{index:011},"#,
+            r#""created":"2026-03-01T12:34:56.789+02:00","customer":{{"ref":"{email}","phone":"{phone}","tier":"gold"}},"#,
+            r#""payment":{{"card":"{card}","amount":{index}.99,"currency":"EUR","reference":98765432101{index:05}}},"#,
+            r#""lines":[{{"sku":"TG-{index}-A","quantity":2,"price":19.95}},{{"sku":"TG-{index}-B","quantity":1,"price":5.0}}],"#,
+            r#""note":"deliver between nine and twelve, ring twice, leave with the neighbour otherwise"}}"#
+        ),
+        index = index,
+        email = email,
+        phone = phone,
+        card = card
+    )
+    .into_bytes()
+}
+
+/// A batch of [`RECORDS`] such values, and how many bytes they have uncompressed.
+///
+/// # Panics
+/// Where the batch cannot be built, which would be a bug.
+#[must_use]
+pub fn batch(codec: Codec, content: Content) -> (Bytes, u64) {
+    let records: Vec<OwnedRecord> = (0..RECORDS)
+        .map(|index| OwnedRecord {
+            offset_delta: index as i32,
+            timestamp_delta_millis: index as i64,
+            key: Some(index.to_string().into_bytes()),
+            value: Some(value(index, content)),
+            headers: vec![(b"trace".to_vec(), Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736".to_vec()))],
+        })
+        .collect();
+    let bytes = records.iter().filter_map(|record| record.value.as_ref()).map(|value| value.len() as u64).sum();
+    let batch = BatchBuilder { codec, base_timestamp_millis: 1_700_000_000_000, records, ..BatchBuilder::default() };
+    (batch.build().expect("the batch is within the format's bounds"), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::limits::Limits;
+    use tidegate_core::words::DataClass;
+    use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator};
+
+    use super::*;
+
+    #[test]
+    fn contents_hold_what_their_names_say() {
+        let entry = |class| MaskEntry { class, operator: Operator::Redact, rule: "redact".into(), keys: true };
+        let plan = MaskPlan::new(DataClass::ALL.map(entry));
+        let all = RECORDS as u64;
+        for (content, expected) in [(Content::Clean, [0; 3]), (Content::Rare, [5, 0, 0]), (Content::Full, [all; 3])] {
+            let mut pass = plan.begin();
+            let (records, _) = batch(Codec::Lz4, content);
+            tidegate_core::batch::inspect(&records, &Limits::default(), &mut pass).unwrap();
+            assert_eq!(DataClass::ALL.map(|class| pass.tally().count(class)), expected, "{content:?}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! `tidegate demo`: the arguments; the demo itself is `crate::demo`.
 
+use std::io::stdout;
+
 use super::Failure;
 
 /// What `tidegate demo` takes.
@@ -12,7 +14,15 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let _ = self.upstream;
-        Err(Failure::Refused(vec!["the demo is not there yet".to_owned()]))
+        let refused = |error: anyhow::Error| Failure::Refused(vec![format!("{error:#}")]);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| refused(error.into()))?;
+        let upstream = self.upstream.map(|address| address.to_string());
+        let mut out = stdout();
+        let colours = super::colours(&out);
+        runtime.block_on(crate::demo::run::run(upstream, &mut out, colours)).map_err(refused)
     }
 }

@@ -203,7 +203,7 @@ where
     ) -> Result<Option<Bytes>, StageError> {
         let Self { api, version, asked_in, edit, .. } = *self;
         let unfit = |version, reason| StageError::Response { api, version, reason };
-        let mut response: R = codec::decode(&body, asked_in).map_err(|reason| unfit(asked_in, reason))?;
+        let mut response: R = codec::decode_response(&body, asked_in).map_err(|reason| unfit(asked_in, reason))?;
         note_upstream_errors(&response, draft);
         let changed = edit(&mut response, scope, draft).map_err(|Unfit(reason)| unfit(asked_in, reason))?;
         if !changed && asked_in == version {

@@ -4,7 +4,7 @@
 //! first one, so a body of ten bytes could ask for hundreds of gigabytes and end the process.
 //! [`decode`] first reads through [`Guarded`], in which no length exceeds what is left to read.
 //!
-//! Invariant: every byte of a body is consumed, or the body is refused.
+//! Invariant: every byte of a request body is consumed, or the body is refused.
 
 use bytes::{Buf, Bytes, BytesMut, TryGetError};
 use kafka_protocol::protocol::buf::ByteBuf;
@@ -15,11 +15,28 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 /// thousands of members, stays below it.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Decodes a body, whole.
+/// Decodes a request body, whole.
 ///
 /// # Errors
 /// What the decoder has to say, or that bytes were left over.
 pub(super) fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, String> {
+    match decode_head(body, version)? {
+        (message, 0) => Ok(message),
+        (_, left) => Err(format!("{left} bytes are left over")),
+    }
+}
+
+/// Decodes a response body. Bytes behind it, which every client skips, are let be: brokers of other
+/// makers send some (librdkafka's mock cluster one behind Metadata).
+///
+/// # Errors
+/// What the decoder has to say.
+pub(super) fn decode_response<T: Decodable>(body: &Bytes, version: i16) -> Result<T, String> {
+    decode_head(body, version).map(|(message, _)| message)
+}
+
+/// A message at the start of `body`, and how many bytes follow it.
+fn decode_head<T: Decodable>(body: &Bytes, version: i16) -> Result<(T, usize), String> {
     let mut guarded = Guarded::new(body.clone());
     let first = T::decode(&mut guarded, version).map_err(|e| e.to_string())?;
     let Guarded { mut rest, clamped, .. } = guarded;
@@ -31,7 +48,7 @@ pub(super) fn decode<T: Decodable>(body: &Bytes, version: i16) -> Result<T, Stri
     } else {
         first
     };
-    if rest.has_remaining() { Err(format!("{} bytes are left over", rest.remaining())) } else { Ok(message) }
+    Ok((message, rest.remaining()))
 }
 
 /// Encodes a body.

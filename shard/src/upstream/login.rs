@@ -290,7 +290,7 @@ impl UpstreamLogin {
         if response.error_code != 0 {
             let said = response.error_message.as_deref().unwrap_or("no reason given");
             let message = match exchange {
-                Exchange::OAuthBearerRefused(reason) => cut(&format!("{said} {reason}")),
+                Exchange::OAuthBearerRefused(reason) if !said.contains(&reason) => cut(&format!("{said} {reason}")),
                 _ => cut(said),
             };
             return self.fail(LoginError::Refused { code: response.error_code, message });

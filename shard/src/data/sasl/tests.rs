@@ -1,6 +1,7 @@
 //! Whole conversations, with requests as clients encode them.
 
 use kafka_protocol::messages::ApiVersionsResponse;
+use proptest::prelude::*;
 use tidegate_core::header::{RequestHeader, request_frame};
 
 use super::*;
@@ -388,4 +389,71 @@ fn who_is_known_by_certificate_may_still_authenticate_but_not_after_the_first_re
     assert_eq!(response.error_code, ILLEGAL_STATE);
     assert_eq!(send(&mut server, &metadata), Action::Proceed);
     assert_eq!(&*server.principal().unwrap().name, "ANONYMOUS");
+}
+
+#[test]
+fn requests_cut_at_every_byte_are_the_end_and_no_panic() {
+    for whole in [handshake("PLAIN"), plain("alice.600"), authenticate(0, b"\0alice\0alice.600")] {
+        let body = whole.body();
+        for cut in 0..body.len() {
+            let mut server = SaslServer::new(&BOTH, None);
+            if whole.api() == ApiKey::SaslAuthenticate {
+                choose(&mut server, "PLAIN");
+            }
+            let part = request(whole.api(), whole.version(), &body[..cut]);
+            assert_eq!(closed(send(&mut server, &part)), "malformed", "{:?} cut at {cut}", whole.api());
+        }
+    }
+}
+
+/// What a client may send, sensible or not.
+fn any_request() -> impl Strategy<Value = Request> {
+    let tokens =
+        prop::sample::select(vec!["alice.600", "bob.600", "mallory.600", "alice.0", "newkey", "expired-token"]);
+    prop_oneof![
+        prop::sample::select(vec!["PLAIN", "OAUTHBEARER", "GSSAPI"]).prop_map(handshake),
+        tokens.clone().prop_map(plain),
+        tokens.prop_map(bearer),
+        Just(authenticate(1, b"\x01")),
+        Just(request(ApiKey::ApiVersions, 3, b"")),
+        Just(request(ApiKey::Metadata, 12, b"")),
+        (prop::sample::select(vec![ApiKey::SaslHandshake, ApiKey::SaslAuthenticate]), -1i16..4, any::<[u8; 6]>())
+            .prop_map(|(api, version, body)| request(api, version, &body)),
+    ]
+}
+
+proptest! {
+    /// Whatever the order: a request passes only while somebody is authenticated, nobody becomes somebody else, and
+    /// what is over stays over.
+    #[test]
+    fn no_order_of_requests_lets_anybody_in_unseen(requests in prop::collection::vec(any_request(), 1..24)) {
+        let mut server = SaslServer::new(&BOTH, None);
+        let mut who: Option<Authentication> = None;
+        let mut over = false;
+        for request in &requests {
+            let mut action = server.on_request(request, NOW, &mut verify_at(NOW));
+            if matches!(action, Action::AwaitKeys { .. }) {
+                action = server.give_up();
+            }
+            match action {
+                Action::Authenticated { authentication, .. } => {
+                    prop_assert!(!over);
+                    prop_assert!(authentication.expires > NOW);
+                    if let Some(before) = &who {
+                        prop_assert_eq!(&before.principal, &authentication.principal);
+                        prop_assert_eq!(before.mechanism, authentication.mechanism);
+                    }
+                    who = Some(authentication);
+                }
+                Action::Proceed => {
+                    prop_assert!(!over && who.is_some());
+                    prop_assert_eq!(request.api(), ApiKey::Metadata);
+                }
+                Action::Answer(_) | Action::Versions => prop_assert!(!over),
+                Action::AnswerThenClose(..) | Action::Close(_) => over = true,
+                Action::AwaitKeys { .. } => prop_assert!(false, "nothing waits after giving up"),
+            }
+            prop_assert_eq!(server.principal(), who.as_ref().map(|who| &who.principal));
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! carry records have a stage of their own.
 //!
 //! Reading order: [`call`] (one request, and the ways it may end), [`refuse`] and [`shapes`] (taking
-//! refused items out, putting their refusals into the response), then the families: [`metadata`],
+//! refused items out, putting their refusals into the response), then the families: [`metadata`], [`topic_pages`],
 //! [`groups`], [`offsets`], [`transactions`], [`share`], [`topics_admin`], [`configs`], [`cluster`],
 //! [`credentials`]. [`operations`] counts what policy allows into bit fields, [`outcome`] knows where
 //! responses carry errors, [`codec`] reads and writes bodies.
@@ -39,6 +39,7 @@ mod shapes;
 mod share;
 #[cfg(test)]
 mod tests;
+mod topic_pages;
 mod topics_admin;
 mod transactions;
 
@@ -65,7 +66,7 @@ fn family(api: ApiKey) -> Option<for<'c, 's> fn(Call<'c, 's>) -> Outcome> {
     use ApiKey as A;
     Some(match api {
         A::Metadata => metadata::metadata,
-        A::DescribeTopicPartitions => metadata::describe_topic_partitions,
+        A::DescribeTopicPartitions => topic_pages::describe,
 
         A::JoinGroup => groups::join,
         A::SyncGroup => groups::sync,

@@ -9,6 +9,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
 use kafka_protocol::messages::create_acls_response::AclCreationResult;
 use kafka_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
+use kafka_protocol::messages::describe_user_scram_credentials_response::DescribeUserScramCredentialsResult;
 use kafka_protocol::messages::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, CreateAclsRequest, CreateAclsResponse,
     CreateDelegationTokenRequest, CreateDelegationTokenResponse, DeleteAclsRequest, DeleteAclsResponse,
@@ -56,10 +57,17 @@ pub(super) fn delete_acls(mut call: Call<'_, '_>) -> Outcome {
 
 /// DescribeUserScramCredentials (key 50): DESCRIBE on the cluster.
 pub(super) fn describe_scram(mut call: Call<'_, '_>) -> Outcome {
-    let _: DescribeUserScramCredentialsRequest = call.decode()?;
+    let request: DescribeUserScramCredentialsRequest = call.decode()?;
     let refusal = call.refusal(Operation::Describe, Resource::Cluster, CLUSTER_DENIED);
     call.decide(refusal, |error| {
-        DescribeUserScramCredentialsResponse::default().with_error_code(error.code()).with_error_message(message(error))
+        // A broker answers once for each user asked for, and leaves the names out.
+        let result = DescribeUserScramCredentialsResult::default()
+            .with_error_code(error.code())
+            .with_error_message(message(error));
+        DescribeUserScramCredentialsResponse::default()
+            .with_error_code(error.code())
+            .with_error_message(message(error))
+            .with_results(vec![result; request.users.map_or(0, |users| users.len())])
     })
 }
 

@@ -86,16 +86,11 @@ pub(super) fn consumer_heartbeat(mut call: Call<'_, '_>) -> Outcome {
         refusal = subscription(&mut call, request.subscribed_topic_names.as_deref());
     }
     if refusal.is_none() && request.subscribed_topic_regex.is_some_and(|regex| !regex.is_empty()) {
-        refusal = (!may_describe_every_topic(&mut call)).then_some(TOPIC_DENIED);
+        let decision = operations::on_every_topic(call.scope, Operation::Describe);
+        let allowed = call.draft.decided(Operation::Describe, Resource::topic("*"), &decision);
+        refusal = (!allowed).then_some(TOPIC_DENIED);
     }
     call.decide(refusal, |error| ConsumerGroupHeartbeatResponse::default().with_error_code(error.code()))
-}
-
-/// Asks for a topic that cannot exist (a name of one control character), so that only a grant of
-/// every topic covers it; the evidence calls it `*`.
-fn may_describe_every_topic(call: &mut Call<'_, '_>) -> bool {
-    let decision = call.scope.view.authorise(Operation::Describe, Resource::topic("\u{1}"), call.scope.now);
-    call.draft.decided(Operation::Describe, Resource::topic("*"), &decision)
 }
 
 /// DescribeGroups (key 15).

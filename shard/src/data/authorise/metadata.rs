@@ -1,4 +1,4 @@
-//! Metadata and DescribeTopicPartitions: which topics there are, and where.
+//! Metadata: which topics there are, and where.
 //!
 //! Topics need DESCRIBE. A listing is filtered; a topic that was named is refused by name. Topic
 //! ids are no secret to a broker, so a topic asked for by id is looked up upstream and refused in
@@ -7,19 +7,15 @@
 use std::collections::HashSet;
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::describe_topic_partitions_response::{Cursor, DescribeTopicPartitionsResponseTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
-use kafka_protocol::messages::{
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, MetadataRequest, MetadataResponse, TopicName,
-};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use tidegate_core::words::{Operation, Resource};
 use uuid::Uuid;
 
 use super::super::addresses;
 use super::super::stage::{Draft, Scope};
-use super::call::{Call, Edited, Left, Outcome};
+use super::call::{Call, Edited, Outcome};
 use super::operations;
 use super::refuse::{merge, take_refused};
 
@@ -182,64 +178,5 @@ fn strip(response: &mut MetadataResponse, version: i16) {
         response.controller_id = MetadataResponse::default().controller_id;
         response.brokers.iter_mut().for_each(|broker| broker.rack = None);
         response.topics.iter_mut().for_each(|topic| topic.is_internal = false);
-    }
-}
-
-/// DescribeTopicPartitions (key 75). No topics means all; the answer comes in pages, and the next
-/// page begins at a cursor.
-pub(super) fn describe_topic_partitions(mut call: Call<'_, '_>) -> Outcome {
-    let mut request: DescribeTopicPartitionsRequest = call.decode()?;
-    let listing = request.topics.is_empty();
-    let asked: Vec<TopicName> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let begin = request.cursor.as_ref().map_or(StrBytes::new(), |cursor| cursor.topic_name.0.clone());
-    let known_cursor = listing || begin.is_empty() || asked.iter().any(|name| name.0 == begin);
-    let before: usize = request.topics.len();
-    // What stands before the cursor was on an earlier page, refusals included.
-    request.topics.retain(|topic| !known_cursor || topic.name.0 >= begin);
-    let refused: Vec<_> = take_refused(&mut request.topics, |topic| {
-        call.refusal(Operation::Describe, Resource::topic(&topic.name), DENIED)
-    })
-    .into_iter()
-    .map(|(topic, error)| {
-        DescribeTopicPartitionsResponseTopic::default().with_name(Some(topic.name)).with_error_code(error.code())
-    })
-    .collect();
-    let left = Left::of(!refused.is_empty(), !request.topics.is_empty());
-    if known_cursor && !listing && !request.topics.iter().any(|topic| topic.name.0 == begin) {
-        // A broker refuses a cursor whose topic is not in the list.
-        request.cursor = None;
-    }
-    let left = if left == Left::Everything && before != request.topics.len() { Left::Something } else { left };
-    call.settle(left, &request, move |response: &mut DescribeTopicPartitionsResponse, scope, _| {
-        response.topics.retain_mut(|topic| {
-            let Some(name) = topic.name.clone() else { return topic.error_code != 0 };
-            let resource = Resource::topic(&name);
-            if topic.error_code == 0 {
-                scope.topics.learn(topic.topic_id, &name);
-            }
-            topic.topic_authorized_operations = operations::authorised(scope, resource);
-            scope.may(Operation::Describe, resource)
-        });
-        if let Some(cursor) = response.next_cursor.as_mut() {
-            if !scope.may(Operation::Describe, Resource::topic(&cursor.topic_name)) {
-                let shown = response.topics.iter().filter_map(|topic| topic.name.as_ref()).map(|name| &**name);
-                blur(cursor, shown.map(|name| &**name).fold(&begin, |latest, name| latest.max(name)));
-            }
-        }
-        merge(&mut response.topics, refused, &asked, |topic| topic.name.clone().unwrap_or_default());
-        Ok(true)
-    })
-}
-
-/// Shortens the name of a cursor's topic, which the principal may not know, to what still stands
-/// behind `latest`, the last name that it does know. The next page then begins at or before the
-/// real cursor and behind the page before it, so nothing is left out and no page comes twice.
-fn blur(cursor: &mut Cursor, latest: &str) {
-    let name = cursor.topic_name.0.clone();
-    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
-    let Some(end) = ends.into_iter().find(|end| name[..*end] > *latest) else { return };
-    if end < name.len() {
-        cursor.topic_name = TopicName(StrBytes::from_string(name[..end].to_owned()));
-        cursor.partition_index = 0;
     }
 }

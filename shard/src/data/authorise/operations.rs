@@ -2,6 +2,7 @@
 //! and the like: what *policy* lets the principal do, not what the upstream lets the gateway do.
 
 use tidegate_core::words::{Operation, Resource};
+use tidegate_policy::view::Decision;
 
 use super::super::stage::Scope;
 
@@ -31,6 +32,12 @@ pub(super) fn authorised(scope: &Scope<'_>, resource: Resource<'_>) -> i32 {
         Resource::User(_) => &[O::CreateTokens, O::DescribeTokens],
     };
     supported.iter().filter(|o| scope.may(**o, resource)).fold(0, |field, operation| field | 1 << code(*operation))
+}
+
+/// Whether policy allows `operation` on every topic there is or will be. It is asked about a topic
+/// that cannot exist (a name of one control character), so that only a grant of them all covers it.
+pub(super) fn on_every_topic(scope: &Scope<'_>, operation: Operation) -> Decision {
+    scope.view.authorise(operation, Resource::topic("\u{1}"), scope.now)
 }
 
 /// What the cluster's bit field says: nothing is allowed to who may not describe it.

@@ -147,7 +147,7 @@ answered! {
     }
     described_share::DescribeShareGroupOffsetsResponseTopic {
         topic_name: TopicName, partitions: described_share::DescribeShareGroupOffsetsResponsePartition,
-        .partition_index, .error_code, error_message = message
+        .partition_index, .error_code, start_offset = |_| -1, error_message = message
     }
     altered_share::AlterShareGroupOffsetsResponseTopic {
         topic_name: TopicName, partitions: altered_share::AlterShareGroupOffsetsResponsePartition,

@@ -73,8 +73,11 @@ pub(super) fn acknowledge(mut call: Call<'_, '_>) -> Outcome {
     if !unresolved.is_empty() && call.scope.may_resolve {
         return Ok(Verdict::Resolve(unresolved));
     }
-    let group = request.group_id.as_ref().map_or("", |group| &***group);
-    if let Some(error) = call.refusal(Operation::Read, Resource::Group(group), GROUP_DENIED) {
+    let Some(group) = request.group_id.clone() else {
+        let response = ShareAcknowledgeResponse::default().with_error_code(ResponseError::InvalidRequest.code());
+        return call.answer(&response.with_error_message(Some("Invalid group id in the request.".into())));
+    };
+    if let Some(error) = call.refusal(Operation::Read, Resource::Group(&group), GROUP_DENIED) {
         let response = ShareAcknowledgeResponse::default().with_error_code(error.code());
         return call.answer(&response.with_error_message(message(error)));
     }

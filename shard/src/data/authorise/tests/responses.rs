@@ -340,34 +340,42 @@ fn pages_of_topics_do_not_tell_hidden_names() {
     use kafka_protocol::messages::describe_topic_partitions_request as asked;
     use kafka_protocol::messages::describe_topic_partitions_response as told;
 
-    let topics = |names: &[&str]| -> Vec<_> {
-        let tell = |name: &&str| {
+    let topics = |topics: &[(&str, i32)]| -> Vec<_> {
+        let partition = |i| told::DescribeTopicPartitionsResponsePartition::default().with_partition_index(i);
+        let tell = |(name, partitions): &(&str, i32)| {
             let topic = told::DescribeTopicPartitionsResponseTopic::default().with_name(Some(topic(name)));
-            topic.with_topic_authorized_operations(1 << 8)
+            topic.with_topic_authorized_operations(1 << 8).with_partitions((0..*partitions).map(partition).collect())
         };
-        names.iter().map(tell).collect()
+        topics.iter().map(tell).collect()
     };
     let next = |name, partition| told::Cursor::default().with_topic_name(topic(name)).with_partition_index(partition);
     let from = |name, partition| asked::Cursor::default().with_topic_name(topic(name)).with_partition_index(partition);
-    let page = |names: &[&str], cursor| {
-        DescribeTopicPartitionsResponse::default().with_topics(topics(names)).with_next_cursor(cursor)
-    };
-    // The cursor asked with, the upstream's page, the cursor told.
+    // The cursor asked with, the upstream's page and cursor, and those told.
+    let hidden = [("a", 2), ("hidden", 9)];
     let cases = [
-        (None, page(&["a", "hidden"], Some(next("open", 1))), Some(next("open", 1))),
-        (None, page(&["a", "hidden"], Some(next("payroll", 1))), Some(next("p", 0))),
-        (Some(from("p", 0)), page(&["payroll"], Some(next("payslips", 4))), Some(next("pa", 0))),
-        (Some(from("payroll", 0)), page(&["payroll"], Some(next("payroll", 2000))), Some(next("payroll", 2000))),
-        (None, page(&["a", "hidden"], None), None),
+        (None, &hidden[..], Some(next("open", 1)), &[("a", 2)][..], Some(next("open", 1))),
+        (None, &hidden, Some(next("payroll", 1)), &[("a", 2)], Some(next("p", 0))),
+        (Some(from("p", 0)), &[("payroll", 1)], Some(next("payslips", 4)), &[], Some(next("pa", 0))),
+        (Some(from("payroll", 0)), &[("payroll", 1)], Some(next("payroll", 2000)), &[], Some(next("payroll", 2000))),
+        (None, &hidden, None, &[("a", 2)], None),
+        // A page of the upstream's greatest size is cut to what the client asked for: 5 partitions.
+        (None, &[("a", 3), ("hidden", 9), ("open", 4)], None, &[("a", 3), ("open", 2)], Some(next("open", 2))),
+        (None, &[("a", 5), ("open", 1)], Some(next("payroll", 0)), &[("a", 5)], Some(next("open", 0))),
+        (None, &[("a", 4), ("open", 1)], None, &[("a", 4), ("open", 1)], None),
     ];
-    for (cursor, upstream, expected) in cases {
+    for (cursor, upstream, upstream_next, expected, expected_next) in cases {
         let mut gate = Gate::new(&["topic: a | describe", "topic: open | describe"]);
-        let request = DescribeTopicPartitionsRequest::default().with_cursor(cursor);
-        let waiting = gate.ask(ApiKey::DescribeTopicPartitions, 0, &request).forwarded();
-        let (got, _): (DescribeTopicPartitionsResponse, _) = gate.respond(waiting, &upstream);
-        let seen = if upstream.topics.len() == 2 { topics(&["a"]) } else { Vec::new() };
-        assert_eq!((got.topics, got.next_cursor), (seen, expected));
+        let request = DescribeTopicPartitionsRequest::default().with_cursor(cursor).with_response_partition_limit(5);
+        let decided = gate.ask(ApiKey::DescribeTopicPartitions, 0, &request);
+        let (sent, waiting) = decided.rewritten::<DescribeTopicPartitionsRequest>();
+        assert_eq!((sent.topics.len(), sent.response_partition_limit), (0, i32::MAX));
+        let page =
+            DescribeTopicPartitionsResponse::default().with_topics(topics(upstream)).with_next_cursor(upstream_next);
+        let (got, _): (DescribeTopicPartitionsResponse, _) = gate.respond(waiting, &page);
+        assert_eq!((got.topics, got.next_cursor), (topics(expected), expected_next));
     }
+    let mut gate = Gate::new(&["topic: '*' | describe"]);
+    gate.ask(ApiKey::DescribeTopicPartitions, 0, &DescribeTopicPartitionsRequest::default()).forwarded();
 }
 
 #[test]

@@ -145,9 +145,11 @@ fn a_grant_that_ends_mid_session_is_withdrawn_upstream_and_answered() {
 fn records_that_arrive_after_the_grant_ended_are_not_released() {
     for version in VERSIONS {
         let mut world = World::new();
+        world.now = NOON.plus_millis(4900);
         begin(&mut world, version, &[("brief", 0)]);
         let (asked, mut draft) = world.ask(ApiKey::Fetch, version, &incremental(version, 1, &[], &[]));
         assert!(matches!(asked.verdict, Verdict::ForwardThen(_)));
+        // Too early for the regular look at the whole session.
         world.now = NOON.plus_millis(5000);
         let response = broker(&fetch(version, &[("brief", 0)]), &batch(&[PLAIN])).with_session_id(SESSION);
         let got = world.respond(asked, &response, &mut draft).unwrap();
@@ -294,4 +296,40 @@ fn a_pipelined_request_does_not_disturb_the_answer_before_it() {
     assert_eq!(outcomes(&got), [("secret".into(), 0, DENIED, 0), ("shop.a".into(), 0, 0, records.len())]);
     let response = FetchResponse::default().with_session_id(SESSION);
     assert!(world.respond(second, &response, &mut second_draft).is_none());
+}
+
+#[test]
+fn forgotten_partitions_make_room() {
+    let mut world = World::new();
+    world.limits.fetch_session_partitions_max = 2;
+    begin(&mut world, 11, &[("orders", 0), ("secret", 0)]);
+    for epoch in 1..10 {
+        let added = [("orders", epoch)];
+        let (last, request) = (("orders", epoch - 1), incremental(11, epoch, &added, &[]));
+        let (asked, _) = world.ask(ApiKey::Fetch, 11, &request);
+        assert!(matches!(asked.verdict, Verdict::Answer(_)), "three are over the limit");
+        begin(&mut world, 11, &[last, ("secret", 0)]);
+        let request = incremental(11, epoch, &[], &[last]);
+        round(&mut world, 11, &request, &[], &Bytes::new());
+        let (topics, _, _) = round(&mut world, 11, &incremental(11, epoch + 1, &added, &[]), &[], &Bytes::new());
+        assert_eq!(topics, [named(11, "orders", epoch)]);
+    }
+}
+
+#[test]
+fn a_session_keeps_no_hold_on_the_request_that_began_it() {
+    let mut world = World::new();
+    let mut sent = full(17, &[("secret", 1), ("orders", 0)]);
+    for topic in &mut sent.topics {
+        topic.partitions[0].unknown_tagged_fields.insert(99, Bytes::from_static(b"more"));
+    }
+    let (asked, mut draft) = world.ask(ApiKey::Fetch, 17, &sent);
+    let (forwarded, _) = asked.forwarded::<FetchRequest>();
+    assert_eq!(forwarded.topics[0].partitions[0].unknown_tagged_fields.len(), 1, "what is forwarded keeps them");
+    let response = broker(&forwarded, &Bytes::new()).with_session_id(SESSION);
+    world.respond(asked, &response, &mut draft);
+    world.view = changed_policy();
+    let (asked, _) = world.ask(ApiKey::Fetch, 17, &incremental(17, 1, &[], &[]));
+    let (forwarded, _) = asked.forwarded::<FetchRequest>();
+    assert!(forwarded.topics[0].partitions[0].unknown_tagged_fields.is_empty());
 }

@@ -180,3 +180,18 @@ fn an_unsound_batch_refuses_all_that_was_acquired_with_it() {
     let got = world.respond(asked, &broker(&sent, &records), &mut draft).unwrap();
     assert_eq!(outcomes(&got), [(1, 0, E::CorruptMessage.code(), 0, 0, 0)]);
 }
+
+#[test]
+fn a_grant_that_ends_mid_session_is_withdrawn_and_one_that_begins_is_added() {
+    let mut world = World::new();
+    exchange(&mut world, &share("alice-group", 0, &[("brief", 0), ("orders", 0), ("secret", 1)]), &Bytes::new());
+    let changed = POLICY.replace("topic: brief", "topic: secret").replace("not_after: 2026-01-01T12:00:05Z", "");
+    world.view = view(&changed, 2);
+    let (forwarded, got) = exchange(&mut world, &share("alice-group", 1, &[]), &Bytes::new());
+    let added: Vec<_> = forwarded.topics.iter().map(|t| (t.topic_id, t.partitions[0].partition_index)).collect();
+    assert_eq!(added, [(topic_id("secret"), 1)]);
+    let withdrawn: Vec<_> =
+        forwarded.forgotten_topics_data.iter().map(|t| (t.topic_id, t.partitions.clone())).collect();
+    assert_eq!(withdrawn, [(topic_id("brief"), vec![0])]);
+    assert_eq!(outcomes(&got), [(3, 1, 0, 0, 0, 1), (5, 0, DENIED, 0, 0, 0)]);
+}

@@ -193,7 +193,7 @@ pub struct Upstream {
 pub struct Identity {
     /// The OIDC providers.
     pub issuers: Vec<IssuerConfig>,
-    /// Authorities for the providers' HTTPS certificates; `None` for the system's.
+    /// Authorities for the HTTPS certificates of providers that don't name their own; `None` for the system's.
     pub ca_file: Option<PathBuf>,
     /// How often signing keys are fetched anew.
     pub refresh_interval: Duration,

@@ -49,6 +49,8 @@ pub struct Prepared {
     /// For the shards and for [`start`].
     pub shared: Arc<Shared>,
     asks: mpsc::Receiver<Ask>,
+    /// How each issuer's keys are fetched, in the order of the configuration.
+    clients: Vec<reqwest::Client>,
 }
 
 /// Reads the policy, certificates, keys and secrets that the configuration names.
@@ -65,6 +67,13 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
             wrong.push(format!("listener {}: {error}", listener.name));
             None
         }));
+    }
+    let mut clients = Vec::new();
+    for issuer in &config.identity.issuers {
+        match keys::client(issuer, config.identity.ca_file.as_deref()) {
+            Ok(client) => clients.push(client),
+            Err(error) => wrong.push(format!("issuer {}: {error:#}", issuer.issuer)),
+        }
     }
     let upstream_tls = config.upstream.tls.as_ref().map(tls::upstream).transpose().unwrap_or_else(|error| {
         wrong.push(format!("upstream: {error}"));
@@ -86,7 +95,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     }
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
-    Ok(Prepared { shared, asks })
+    Ok(Prepared { shared, asks, clients })
 }
 
 /// The running control thread.
@@ -113,13 +122,12 @@ impl ControlThread {
 /// reloads.
 ///
 /// # Errors
-/// One sentence where the control port is taken or the issuers' authorities cannot be read.
+/// One sentence where the control port is taken or signals cannot be handled.
 pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlThread> {
     let listener = TcpListener::bind(config.control.bind)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("control.bind: cannot listen on {}", config.control.bind))?;
     let address = listener.local_addr()?;
-    let client = keys::client(config.identity.ca_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _inside = runtime.enter();
@@ -129,7 +137,7 @@ pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlT
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => run(config, prepared, listener, client, signals, stopped).await,
+                Ok(listener) => run(config, prepared, listener, signals, stopped).await,
                 Err(error) => tracing::error!(%error, "the control port cannot be served"),
             }
         });
@@ -143,11 +151,10 @@ async fn run(
     config: Arc<Config>,
     prepared: Prepared,
     listener: tokio::net::TcpListener,
-    client: reqwest::Client,
     signals: signals::Signals,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Prepared { shared, asks } = prepared;
+    let Prepared { shared, asks, clients } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     let registry = metrics::registry(&shared, &metrics);
@@ -159,9 +166,8 @@ async fn run(
 
     let refresh = refresh_policy(&config);
     let mut unknown_keys = dispatch::UnknownKeys::new();
-    for issuer in &config.identity.issuers {
-        let (keeper, sender) =
-            keys::KeyKeeper::new(issuer.clone(), refresh, client.clone(), shared.clone(), metrics.clone());
+    for (issuer, client) in config.identity.issuers.iter().zip(clients) {
+        let (keeper, sender) = keys::KeyKeeper::new(issuer.clone(), refresh, client, shared.clone(), metrics.clone());
         unknown_keys.insert(Arc::from(issuer.issuer.as_str()), sender);
         tokio::spawn(keeper.run());
     }

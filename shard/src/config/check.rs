@@ -359,8 +359,13 @@ impl Checker<'_> {
         }
         let usual = Written::unwritten(Span::secs(300));
         let interval = identity.refresh_interval.as_ref().unwrap_or(&usual);
+        let mut issuers = identity.issuers.clone();
+        for (index, issuer) in issuers.iter_mut().enumerate() {
+            issuer.ca_file =
+                issuer.ca_file.take().map(|file| self.readable(&format!("identity.issuers[{index}].ca_file"), &file));
+        }
         Identity {
-            issuers: identity.issuers.clone(),
+            issuers,
             ca_file: identity.ca_file.as_ref().map(|file| self.readable("identity.ca_file", file)),
             refresh_interval: self.span("identity.refresh_interval", interval, Duration::from_secs(86_400)),
         }

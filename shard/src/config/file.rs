@@ -182,7 +182,7 @@ pub struct UpstreamTls {
 pub struct Identity {
     /// The OIDC providers.
     pub issuers: Vec<IssuerConfig>,
-    /// Authorities for the providers' HTTPS certificates, PEM; by default the system's.
+    /// Authorities for the HTTPS certificates of providers that don't name their own, PEM; by default the system's.
     pub ca_file: Option<PathBuf>,
     /// How often signing keys are fetched anew.
     pub refresh_interval: Option<Written<Span>>,

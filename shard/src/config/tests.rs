@@ -231,3 +231,41 @@ fn what_is_allowed_but_hardly_meant_is_warned_about() {
         assert!(warnings.iter().any(|warning| warning.starts_with(path)), "{path} {warnings:?}");
     }
 }
+
+/// The annotated example is what people begin with: it loads, and where it says that a value is the
+/// default, it is.
+#[test]
+fn the_annotated_example_loads_and_tells_the_defaults() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let text = std::fs::read_to_string(deploy.join("tidegate.example.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("tls")).unwrap();
+    std::fs::create_dir(at("secrets")).unwrap();
+    let pair = rcgen::generate_simple_self_signed(vec!["kafka.example.com".to_owned()]).unwrap();
+    for name in ["tls/server.pem", "tls/clients-ca.pem", "tls/kafka-ca.pem"] {
+        std::fs::write(at(name), pair.cert.pem()).unwrap();
+    }
+    std::fs::write(at("tls/server.key"), pair.signing_key.serialize_pem()).unwrap();
+    std::fs::write(at("secrets/upstream-password"), "secret\n").unwrap();
+    std::fs::copy(deploy.join("policy.example.yaml"), at("policy.example.yaml")).unwrap();
+    // The authorities of the machine that runs the test are not what is tested.
+    let text = text.replace("  # ca_file: tls/id-ca.pem            #", "  ca_file: tls/kafka-ca.pem            #");
+
+    let config = Config::parse(&text, &at("tidegate.yaml"), 4).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(*config.limits, Limits::default());
+    assert_eq!(config.log, Log::default());
+    let small = parse(&self::folder(), GOOD).unwrap();
+    assert_eq!(config.shards, small.shards);
+    assert_eq!(config.control, small.control);
+    assert_eq!(config.drain_timeout, small.drain_timeout);
+    assert_eq!(config.upstream.metadata_interval, small.upstream.metadata_interval);
+    assert_eq!(config.identity.refresh_interval, small.identity.refresh_interval);
+    assert_eq!(config.evidence.segment_bytes, small.evidence.segment_bytes);
+    assert_eq!(config.evidence.release, small.evidence.release);
+    let issuer = &config.identity.issuers[0];
+    assert_eq!(*issuer, IssuerConfig::new(&issuer.issuer, "kafka"));
+    let prepared = crate::control::prepare(&config).unwrap_or_else(|error| panic!("{error}"));
+    assert!(prepared.shared.listener_tls.iter().all(|tls| tls.load().is_some()));
+}

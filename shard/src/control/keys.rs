@@ -66,18 +66,21 @@ pub(super) enum FetchError {
     },
 }
 
-/// The HTTPS client that fetches keys.
+/// The HTTPS client that fetches an issuer's keys. Its certificate is checked against the issuer's
+/// own `ca_file`, else against `ca_file`, else against the system's authorities.
 ///
 /// # Errors
 /// A sentence about the authorities' file, or reqwest's.
-pub(super) fn client(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
-    let tls = tls::client(ca_file, None)?;
-    Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+pub(super) fn client(issuer: &IssuerConfig, ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(REQUEST_TIMEOUT)
-        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-        .build()?)
+        .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+    // One that is reached by plain HTTP needs no authorities, and a machine may have none.
+    let url = issuer.jwks_url.clone().unwrap_or_else(|| issuer.discovery_url().to_string());
+    let plain = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+    let tls = if plain { tls::no_authorities()? } else { tls::client(issuer.ca_file.as_deref().or(ca_file), None)? };
+    Ok(builder.tls_backend_preconfigured(tls).build()?)
 }
 
 /// Keeps one issuer's keys.

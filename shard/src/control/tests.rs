@@ -92,20 +92,11 @@ async fn jwks(State(provider): State<Arc<Provider>>) -> Result<String, StatusCod
 fn keep_keys(folder: &Path, url: &str, policy: RefreshPolicy) -> (Arc<Shared>, mpsc::Sender<Arc<str>>) {
     let config = config(folder, "127.0.0.1:1", Some(url));
     let shared = prepare(&config).unwrap().shared;
-    let client = reqwest::Client::builder().tls_backend_preconfigured(no_authorities()).build().unwrap();
+    let client = keys::client(&config.identity.issuers[0], None).unwrap();
     let issuer = config.identity.issuers[0].clone();
     let (keeper, unknown) = keys::KeyKeeper::new(issuer, policy, client, shared.clone(), Arc::default());
     tokio::spawn(keeper.run());
     (shared, unknown)
-}
-
-/// Tests reach issuers by plain HTTP on the loopback; no authority of the machine matters.
-fn no_authorities() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }
 
 /// Waits until `holds`, at most ten seconds.
@@ -236,7 +227,7 @@ fn a_changed_policy_file_is_noticed_once_it_settles() {
 }
 
 async fn call(method: reqwest::Method, address: SocketAddr, path: &str) -> (u16, String) {
-    let client = reqwest::Client::builder().tls_backend_preconfigured(no_authorities()).build().unwrap();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls::no_authorities().unwrap()).build().unwrap();
     let response = client.request(method, format!("http://{address}{path}")).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }

@@ -117,6 +117,17 @@ pub fn client(ca_file: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<Cli
     }
 }
 
+/// A configuration that trusts no server: for connections that are plain anyway.
+///
+/// # Errors
+/// Where rustls cannot be set up.
+pub fn no_authorities() -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
 fn verifier(ca_file: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, TlsFileError> {
     let roots = match ca_file {
         Some(file) => authorities(file)?,

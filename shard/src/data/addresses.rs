@@ -173,7 +173,11 @@ pub fn rewrite_cluster(addresses: &mut Addresses, response: &mut DescribeCluster
 /// Takes the listeners out of a DescribeQuorum response (v2 and later): they are the controllers',
 /// which clients do not reach through the gateway. Yields whether there were any.
 pub fn remove_quorum_listeners(response: &mut DescribeQuorumResponse) -> bool {
-    response.nodes.iter_mut().fold(false, |removed, node| !std::mem::take(&mut node.listeners).is_empty() || removed)
+    let mut removed = false;
+    for node in &mut response.nodes {
+        removed |= !std::mem::take(&mut node.listeners).is_empty();
+    }
+    removed
 }
 
 /// Rewrites the leaders' endpoints of a ShareAcknowledge response (KIP-951). Yields whether there were any.

@@ -6,10 +6,11 @@
 //! carry records have a stage of their own.
 //!
 //! Reading order: [`call`] (one request, and the ways it may end), [`refuse`] and [`shapes`] (taking
-//! refused items out, putting their refusals into the response), then the families: [`metadata`], [`topic_pages`],
-//! [`groups`], [`offsets`], [`transactions`], [`share`], [`topics_admin`], [`configs`], [`cluster`],
-//! [`credentials`]. [`operations`] counts what policy allows into bit fields, [`outcome`] knows where
-//! responses carry errors, [`codec`] reads and writes bodies.
+//! refused items out, putting their refusals into the response), then the families: [`metadata`],
+//! [`topic_pages`], [`groups`], [`offsets`] and [`group_offsets`], [`transactions`], [`share`],
+//! [`topics_admin`], [`configs`], [`cluster`], [`credentials`]. [`operations`] counts what policy
+//! allows into bit fields, [`outcome`] knows where responses carry errors, [`codec`] reads and
+//! writes bodies.
 //!
 //! Invariants:
 //! - The upstream never sees what was refused: it is taken out of the request first. Where nothing
@@ -29,6 +30,7 @@ mod cluster;
 mod codec;
 mod configs;
 mod credentials;
+mod group_offsets;
 mod groups;
 mod metadata;
 mod offsets;

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use tidegate_core::words::{Operation, Resource};
 
-use super::super::stage::Scope;
+use super::super::stage::{Draft, Scope};
 use super::call::{Call, Left, Outcome};
 use super::operations::{self, NOT_ASKED};
 use super::refuse::{merge, take_refused};
@@ -118,43 +118,55 @@ pub(super) fn group_operations(scope: &Scope<'_>, group: &GroupId, error_code: i
     if error_code == 0 { operations::authorised(scope, Resource::Group(group)) } else { NOT_ASKED }
 }
 
-/// ConsumerGroupDescribe (key 69). A group that is assigned a topic which may not be described is
-/// refused with all that it holds.
-pub(super) fn consumer_describe(mut call: Call<'_, '_>) -> Outcome {
-    let mut request: ConsumerGroupDescribeRequest = call.decode()?;
-    let asked = request.group_ids.clone();
-    let refused: Vec<_> = take_refused(&mut request.group_ids, |group| {
-        call.refusal(Operation::Describe, Resource::Group(group), GROUP_DENIED)
-    })
-    .into_iter()
-    .map(|(group, error)| consumer::DescribedGroup::default().with_group_id(group).with_error_code(error.code()))
-    .collect();
-    let operations = request.include_authorized_operations;
-    let left = Left::of(!refused.is_empty(), !request.group_ids.is_empty());
-    call.settle(left, &request, move |response: &mut ConsumerGroupDescribeResponse, scope, draft| {
-        let mut changed = operations;
-        for group in &mut response.groups {
-            let assignments = group.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
-            let topics =
-                assignments.flat_map(|assignment| &assignment.topic_partitions).map(|topic| &*topic.topic_name);
-            if hides_topics(scope, draft, topics.map(|name| &**name)) {
-                *group = consumer::DescribedGroup::default()
-                    .with_group_id(group.group_id.clone())
-                    .with_error_code(TOPIC_DENIED.code())
-                    .with_error_message(Some(StrBytes::from_static_str(HIDDEN_TOPICS)));
-                changed = true;
-            } else if operations {
-                group.authorized_operations = group_operations(scope, &group.group_id, group.error_code);
-            }
+/// ConsumerGroupDescribe and ShareGroupDescribe. A group that holds a topic which may not be
+/// described is refused with all that it holds. `|member|` yields the assignments of a member.
+macro_rules! described {
+    ($(#[$doc:meta])* $name:ident, $request:ty, $response:ty, $group:ty, |$member:ident| $assignments:expr) => {
+        $(#[$doc])*
+        pub(super) fn $name(mut call: Call<'_, '_>) -> Outcome {
+            let mut request: $request = call.decode()?;
+            let asked = request.group_ids.clone();
+            let refused: Vec<_> = take_refused(&mut request.group_ids, |group| {
+                call.refusal(Operation::Describe, Resource::Group(group), GROUP_DENIED)
+            })
+            .into_iter()
+            .map(|(group, error)| <$group>::default().with_group_id(group).with_error_code(error.code()))
+            .collect();
+            let operations = request.include_authorized_operations;
+            let left = Left::of(!refused.is_empty(), !request.group_ids.is_empty());
+            call.settle(left, &request, move |response: &mut $response, scope, draft| {
+                let mut changed = operations;
+                for group in &mut response.groups {
+                    let assignments = group.members.iter().flat_map(|$member| $assignments);
+                    let topics = assignments.flat_map(|assignment| &assignment.topic_partitions);
+                    if hides_topics(scope, draft, topics.map(|t| &**t.topic_name)) {
+                        *group = <$group>::default()
+                            .with_group_id(group.group_id.clone())
+                            .with_error_code(TOPIC_DENIED.code())
+                            .with_error_message(Some(HIDDEN_TOPICS.into()));
+                        changed = true;
+                    } else if operations {
+                        group.authorized_operations = group_operations(scope, &group.group_id, group.error_code);
+                    }
+                }
+                Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
+            })
         }
-        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
-    })
+    };
+}
+pub(super) use described;
+
+described! {
+    /// ConsumerGroupDescribe (key 69): DESCRIBE on each group, and on the topics that its members hold
+    /// or are to hold.
+    consumer_describe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, consumer::DescribedGroup,
+    |member| [&member.assignment, &member.target_assignment]
 }
 
 /// Whether any of a described group's topics may not be described. The evidence names the first.
 pub(super) fn hides_topics<'t>(
     scope: &Scope<'_>,
-    draft: &mut super::super::stage::Draft,
+    draft: &mut Draft,
     mut topics: impl Iterator<Item = &'t str>,
 ) -> bool {
     let hidden = topics.find(|topic| !scope.may(Operation::Describe, Resource::topic(topic)));

@@ -1,18 +1,17 @@
 //! Offsets: ListOffsets, OffsetForLeaderEpoch, and the commits of groups.
 
-use std::collections::HashMap;
-
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::offset_fetch_response::{OffsetFetchResponseGroup, OffsetFetchResponseTopic};
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopic;
 use kafka_protocol::messages::{
-    GroupId, ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
+    ListOffsetsRequest, ListOffsetsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
     OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse, TopicName,
+    OffsetForLeaderEpochResponse,
 };
 use tidegate_core::words::{Operation, Resource};
 
-use super::call::{Call, Left, Outcome};
-use super::refuse::{Refusals, merge, take_refused};
+use super::call::{Call, Outcome};
+use super::group_offsets::{GroupRefusals, keep_described};
+use super::refuse::Refusals;
 
 const GROUP_DENIED: ResponseError = ResponseError::GroupAuthorizationFailed;
 
@@ -81,9 +80,7 @@ fn fetch_one_group(mut call: Call<'_, '_>) -> Outcome {
             // There is no asking for all topics in v1.
             Some(error) => call.answer(&OffsetFetchResponse::default().with_error_code(error.code())),
             None => call.pass_then(|response: &mut OffsetFetchResponse, scope, _| {
-                let all = response.topics.len();
-                response.topics.retain(|topic| scope.may(Operation::Describe, Resource::topic(&topic.name)));
-                Ok(response.topics.len() != all)
+                Ok(keep_described(&mut response.topics, scope))
             }),
         };
     };
@@ -99,62 +96,11 @@ fn fetch_one_group(mut call: Call<'_, '_>) -> Outcome {
     })
 }
 
-/// What is to be done to one group's part of an OffsetFetch response.
-enum OneGroup {
-    /// All topics were asked for: those that may not be described go.
-    Filter,
-    /// Topics were named: refusals are put in.
-    Merge(Refusals<TopicName>),
-}
-
 /// The layout of several groups, from v8 on.
 fn fetch_groups(mut call: Call<'_, '_>) -> Outcome {
     let mut request: OffsetFetchRequest = call.decode()?;
-    let asked: Vec<GroupId> = request.groups.iter().map(|group| group.group_id.clone()).collect();
-    let mut refused: Vec<_> = take_refused(&mut request.groups, |group| {
-        call.refusal(Operation::Describe, Resource::Group(&group.group_id), GROUP_DENIED)
-    })
-    .into_iter()
-    .map(|(group, error)| {
-        OffsetFetchResponseGroup::default().with_group_id(group.group_id).with_error_code(error.code())
-    })
-    .collect();
-    let mut left = Left::of(!refused.is_empty(), !request.groups.is_empty());
-    let mut edits = HashMap::new();
-    request.groups.retain_mut(|group| {
-        let Some(topics) = group.topics.as_mut() else {
-            edits.insert(group.group_id.clone(), OneGroup::Filter);
-            return true;
-        };
-        let refusals = call.take_denied(Operation::Describe, topics);
-        let topics_left = refusals.left();
-        if topics_left != Left::Everything {
-            left = Left::Something;
-        }
-        if topics_left == Left::Nothing {
-            let mut group = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
-            refusals.merge_into(&mut group.topics);
-            refused.push(group);
-            return false;
-        }
-        edits.insert(group.group_id.clone(), OneGroup::Merge(refusals));
-        true
-    });
-    if request.groups.is_empty() && !refused.is_empty() {
-        left = Left::Nothing;
-    }
-    call.settle(left, &request, move |response: &mut OffsetFetchResponse, scope, _| {
-        let mut changed = false;
-        for group in response.groups.iter_mut().filter(|group| group.error_code == 0) {
-            changed |= match edits.remove(&group.group_id) {
-                Some(OneGroup::Merge(refusals)) => refusals.merge_into(&mut group.topics),
-                Some(OneGroup::Filter) | None => {
-                    let all = group.topics.len();
-                    group.topics.retain(|topic| scope.may(Operation::Describe, Resource::topic(&topic.name)));
-                    group.topics.len() != all
-                }
-            };
-        }
-        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
+    let refusals = GroupRefusals::take(&mut call, &mut request.groups);
+    call.settle(refusals.left(), &request, move |response: &mut OffsetFetchResponse, scope, _| {
+        Ok(refusals.merge_into(&mut response.groups, scope))
     })
 }

@@ -49,11 +49,11 @@ pub(super) fn merge<R, K: Eq + Hash>(
     true
 }
 
-/// A topic with partitions in a request.
-pub(super) trait AskedTopic {
+/// A topic with partitions, in a request or a response.
+pub(super) trait Topic {
     /// A topic's name, or its id.
     type Key: Clone + Eq + Hash;
-    /// A partition asked for.
+    /// A partition asked for, or its result.
     type Partition: Indexed;
     /// What names the topic.
     fn key(&self) -> Self::Key;
@@ -61,16 +61,8 @@ pub(super) trait AskedTopic {
     fn partitions(&mut self) -> &mut Vec<Self::Partition>;
 }
 
-/// A topic with partitions in a response.
-pub(super) trait AnsweredTopic {
-    /// A topic's name, or its id.
-    type Key: Clone + Eq + Hash;
-    /// A partition's result.
-    type Partition: Indexed;
-    /// What names the topic.
-    fn key(&self) -> Self::Key;
-    /// Its partitions' results.
-    fn partitions(&mut self) -> &mut Vec<Self::Partition>;
+/// A topic in a response.
+pub(super) trait AnsweredTopic: Topic {
     /// The result for partitions that were refused.
     fn refused(key: Self::Key, partitions: &[(i32, ResponseError)]) -> Self;
 }
@@ -98,7 +90,7 @@ pub(super) struct Refusals<K> {
 
 impl<K: Clone + Eq + Hash> Refusals<K> {
     /// Takes out of `topics` the partitions for which `decide` yields an error.
-    pub(super) fn take<T: AskedTopic<Key = K>>(
+    pub(super) fn take<T: Topic<Key = K>>(
         topics: &mut Vec<T>,
         mut decide: impl FnMut(&K, &[i32]) -> Vec<Option<ResponseError>>,
     ) -> Self {
@@ -125,7 +117,7 @@ impl<K: Clone + Eq + Hash> Refusals<K> {
     }
 
     /// Takes out all topics, with one error for every partition.
-    pub(super) fn take_all<T: AskedTopic<Key = K>>(topics: &mut Vec<T>, error: ResponseError) -> Self {
+    pub(super) fn take_all<T: Topic<Key = K>>(topics: &mut Vec<T>, error: ResponseError) -> Self {
         let refuse = |_: &K, partitions: &[i32]| vec![Some(error); partitions.len().max(1)];
         Self { as_a_whole: true, ..Self::take(topics, refuse) }
     }
@@ -167,7 +159,7 @@ impl<K: Clone + Eq + Hash> Refusals<K> {
             }
         }
         let asked: Vec<K> = self.asked.into_iter().map(|(key, _)| key).collect();
-        merge(results, apart, &asked, AnsweredTopic::key);
+        merge(results, apart, &asked, Topic::key);
         true
     }
 }
@@ -209,7 +201,7 @@ impl Call<'_, '_> {
     /// TOPIC_AUTHORIZATION_FAILED.
     pub(super) fn take_denied<T>(&mut self, operation: Operation, topics: &mut Vec<T>) -> Refusals<T::Key>
     where
-        T: AskedTopic,
+        T: Topic,
         T::Key: std::ops::Deref<Target = kafka_protocol::protocol::StrBytes>,
     {
         Refusals::take(topics, |name, partitions| {

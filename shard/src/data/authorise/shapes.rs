@@ -19,12 +19,12 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::outcome::message;
-use super::refuse::{AnsweredTopic, AskedTopic, Indexed};
+use super::refuse::{AnsweredTopic, Indexed, Topic};
 
 /// `Topic { key: Key, partitions: Partition }`, with `.index` where a partition is not a bare number.
-macro_rules! asked {
+macro_rules! topics {
     ($($topic:ty { $key:ident: $key_type:ty, $partitions:ident: $partition:ty $(, .$index:ident)? })*) => {$(
-        impl AskedTopic for $topic {
+        impl Topic for $topic {
             type Key = $key_type;
             type Partition = $partition;
 
@@ -45,48 +45,31 @@ macro_rules! asked {
     )*};
 }
 
-/// As `asked!`, with where a partition's error goes and what else a refused one says.
+/// As `topics!`, with where a partition's error goes and what else a refused one says.
 macro_rules! answered {
     ($($topic:ty { $key:ident: $key_type:ty, $partitions:ident: $partition:ty, .$index:ident, .$error:ident
         $(, $field:ident = $value:expr)* })*) => {$(
+        topics! { $topic { $key: $key_type, $partitions: $partition, .$index } }
+
         impl AnsweredTopic for $topic {
-            type Key = $key_type;
-            type Partition = $partition;
-
-            fn key(&self) -> $key_type {
-                self.$key.clone()
-            }
-
-            fn partitions(&mut self) -> &mut Vec<$partition> {
-                &mut self.$partitions
-            }
-
             fn refused(key: $key_type, partitions: &[(i32, ResponseError)]) -> Self {
+                let refuse = |(index, error): &(i32, ResponseError)| {
+                    let mut partition = <$partition>::default();
+                    partition.$index = *index;
+                    partition.$error = error.code();
+                    $(partition.$field = $value(*error);)*
+                    partition
+                };
                 let mut topic = Self::default();
                 topic.$key = key;
-                topic.$partitions = partitions
-                    .iter()
-                    .map(|(index, error)| {
-                        let mut partition = <$partition>::default();
-                        partition.$index = *index;
-                        partition.$error = error.code();
-                        $(partition.$field = $value(*error);)*
-                        partition
-                    })
-                    .collect();
+                topic.$partitions = partitions.iter().map(refuse).collect();
                 topic
-            }
-        }
-
-        impl Indexed for $partition {
-            fn index(&self) -> i32 {
-                self.$index
             }
         }
     )*};
 }
 
-asked! {
+topics! {
     list_offsets::ListOffsetsTopic { name: TopicName, partitions: list_offsets::ListOffsetsPartition, .partition_index }
     epochs::OffsetForLeaderTopic { topic: TopicName, partitions: epochs::OffsetForLeaderPartition, .partition }
     commit::OffsetCommitRequestTopic { name: TopicName, partitions: commit::OffsetCommitRequestPartition, .partition_index }

@@ -1,25 +1,22 @@
 //! Share groups (KIP-932): membership, acknowledgement, descriptions and offsets.
 
-use std::collections::HashMap;
-
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponseTopic;
-use kafka_protocol::messages::describe_share_group_offsets_response::DescribeShareGroupOffsetsResponseGroup;
 use kafka_protocol::messages::share_group_describe_response::DescribedGroup;
 use kafka_protocol::messages::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse, DeleteShareGroupOffsetsRequest,
-    DeleteShareGroupOffsetsResponse, DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse, GroupId,
+    DeleteShareGroupOffsetsResponse, DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse,
     ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareGroupDescribeRequest, ShareGroupDescribeResponse,
     ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, TopicName,
 };
-use kafka_protocol::protocol::StrBytes;
 use tidegate_core::words::{Operation, Resource};
 use uuid::Uuid;
 
 use super::super::addresses;
 use super::super::stage::Verdict;
 use super::call::{Call, Left, Outcome};
-use super::groups::{HIDDEN_TOPICS, group_operations, hides_topics, subscription};
+use super::group_offsets::GroupRefusals;
+use super::groups::{HIDDEN_TOPICS, described, group_operations, hides_topics, subscription};
 use super::outcome::message;
 use super::refuse::{Refusals, merge, take_refused};
 
@@ -35,34 +32,10 @@ pub(super) fn heartbeat(mut call: Call<'_, '_>) -> Outcome {
     call.decide(refusal, |error| ShareGroupHeartbeatResponse::default().with_error_code(error.code()))
 }
 
-/// ShareGroupDescribe (key 77): DESCRIBE on each group, and on the topics that its members hold.
-pub(super) fn describe(mut call: Call<'_, '_>) -> Outcome {
-    let mut request: ShareGroupDescribeRequest = call.decode()?;
-    let asked = request.group_ids.clone();
-    let refused: Vec<_> = take_refused(&mut request.group_ids, |group| {
-        call.refusal(Operation::Describe, Resource::Group(group), GROUP_DENIED)
-    })
-    .into_iter()
-    .map(|(group, error)| DescribedGroup::default().with_group_id(group).with_error_code(error.code()))
-    .collect();
-    let operations = request.include_authorized_operations;
-    let left = Left::of(!refused.is_empty(), !request.group_ids.is_empty());
-    call.settle(left, &request, move |response: &mut ShareGroupDescribeResponse, scope, draft| {
-        let mut changed = operations;
-        for group in &mut response.groups {
-            let topics = group.members.iter().flat_map(|member| &member.assignment.topic_partitions);
-            if hides_topics(scope, draft, topics.map(|topic| &**topic.topic_name)) {
-                *group = DescribedGroup::default()
-                    .with_group_id(group.group_id.clone())
-                    .with_error_code(TOPIC_DENIED.code())
-                    .with_error_message(Some(StrBytes::from_static_str(HIDDEN_TOPICS)));
-                changed = true;
-            } else if operations {
-                group.authorized_operations = group_operations(scope, &group.group_id, group.error_code);
-            }
-        }
-        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
-    })
+described! {
+    /// ShareGroupDescribe (key 77): DESCRIBE on each group, and on the topics that its members hold.
+    describe, ShareGroupDescribeRequest, ShareGroupDescribeResponse, DescribedGroup,
+    |member| [&member.assignment]
 }
 
 /// ShareAcknowledge (key 79): READ on the group and on each topic, which is named by id.
@@ -95,52 +68,9 @@ pub(super) fn acknowledge(mut call: Call<'_, '_>) -> Outcome {
 /// is filtered.
 pub(super) fn describe_offsets(mut call: Call<'_, '_>) -> Outcome {
     let mut request: DescribeShareGroupOffsetsRequest = call.decode()?;
-    let asked: Vec<GroupId> = request.groups.iter().map(|group| group.group_id.clone()).collect();
-    let mut refused: Vec<_> = take_refused(&mut request.groups, |group| {
-        call.refusal(Operation::Describe, Resource::Group(&group.group_id), GROUP_DENIED)
-    })
-    .into_iter()
-    .map(|(group, error)| {
-        DescribeShareGroupOffsetsResponseGroup::default()
-            .with_group_id(group.group_id)
-            .with_error_code(error.code())
-            .with_error_message(message(error))
-    })
-    .collect();
-    let mut left = Left::of(!refused.is_empty(), !request.groups.is_empty());
-    let mut edits: HashMap<GroupId, Refusals<TopicName>> = HashMap::new();
-    request.groups.retain_mut(|group| {
-        let Some(topics) = group.topics.as_mut() else { return true };
-        let refusals = call.take_denied(Operation::Describe, topics);
-        let topics_left = refusals.left();
-        if topics_left != Left::Everything {
-            left = Left::Something;
-        }
-        if topics_left == Left::Nothing {
-            let mut group = DescribeShareGroupOffsetsResponseGroup::default().with_group_id(group.group_id.clone());
-            refusals.merge_into(&mut group.topics);
-            refused.push(group);
-            return false;
-        }
-        edits.insert(group.group_id.clone(), refusals);
-        true
-    });
-    if request.groups.is_empty() && !refused.is_empty() {
-        left = Left::Nothing;
-    }
-    call.settle(left, &request, move |response: &mut DescribeShareGroupOffsetsResponse, scope, _| {
-        let mut changed = false;
-        for group in response.groups.iter_mut().filter(|group| group.error_code == 0) {
-            changed |= match edits.remove(&group.group_id) {
-                Some(refusals) => refusals.merge_into(&mut group.topics),
-                None => {
-                    let all = group.topics.len();
-                    group.topics.retain(|topic| scope.may(Operation::Describe, Resource::topic(&topic.topic_name)));
-                    group.topics.len() != all
-                }
-            };
-        }
-        Ok(merge(&mut response.groups, refused, &asked, |group| group.group_id.clone()) || changed)
+    let refusals = GroupRefusals::take(&mut call, &mut request.groups);
+    call.settle(refusals.left(), &request, move |response: &mut DescribeShareGroupOffsetsResponse, scope, _| {
+        Ok(refusals.merge_into(&mut response.groups, scope))
     })
 }
 

@@ -30,6 +30,7 @@ mod resource_type {
     pub(super) const BROKER_LOGGER: i8 = 8;
     pub(super) const CLIENT_METRICS: i8 = 16;
     pub(super) const GROUP: i8 = 32;
+    pub(super) const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 }
 
 /// Why `operation` on a configuration is refused. A type that Kafka does not know is.
@@ -43,11 +44,15 @@ fn refusal(call: &mut Call<'_, '_>, operation: Operation, kind: i8, name: &str) 
     }
 }
 
-/// DescribeConfigs (key 32).
+/// DescribeConfigs (key 32). One resource of an unknown type makes a broker refuse them all.
 pub(super) fn describe(mut call: Call<'_, '_>) -> Outcome {
     let mut request: DescribeConfigsRequest = call.decode()?;
+    let any_unknown = request.resources.iter().any(|resource| !resource_type::ALL.contains(&resource.resource_type));
     let asked: Vec<_> = request.resources.iter().map(|r| (r.resource_type, r.resource_name.clone())).collect();
     let refused: Vec<_> = take_refused(&mut request.resources, |resource| {
+        if any_unknown {
+            return Some(ResponseError::InvalidRequest);
+        }
         refusal(&mut call, Operation::DescribeConfigs, resource.resource_type, &resource.resource_name)
     })
     .into_iter()

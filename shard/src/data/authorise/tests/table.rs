@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use tidegate_core::api::{Handling, enforced, handling};
+use tidegate_core::words::Operation;
 
 use super::super::codec;
 use super::super::outcome::Answer;
@@ -395,6 +396,57 @@ fn every_right_is_needed_and_all_of_them_suffice() {
                     other => panic!("{case} without {missing}: {}", name(&other)),
                 };
                 assert_eq!((row.errors)(&answer, version), [*denied], "{case} without {missing}");
+            }
+        }
+    }
+}
+
+/// The rights that policy knows on a kind of resource.
+fn operations_on(kind: &str) -> &'static [Operation] {
+    use Operation as O;
+    match kind {
+        "topic" => {
+            &[O::Read, O::Write, O::Create, O::Delete, O::Alter, O::Describe, O::DescribeConfigs, O::AlterConfigs]
+        }
+        "group" => &[O::Read, O::Delete, O::Describe, O::DescribeConfigs, O::AlterConfigs],
+        "transactional_id" => &[O::Write, O::Describe],
+        "cluster" => &[
+            O::Create,
+            O::Alter,
+            O::Describe,
+            O::ClusterAction,
+            O::DescribeConfigs,
+            O::AlterConfigs,
+            O::IdempotentWrite,
+        ],
+        "user" => &[O::CreateTokens, O::DescribeTokens],
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn no_other_right_on_the_same_resource_will_do() {
+    for row in rows() {
+        let version = *row.versions.end();
+        for (need, denied) in &row.needs {
+            let (resource, operation) = need.split_once(" | ").unwrap();
+            let (kind, _) = resource.split_once(':').unwrap();
+            let needed = *Operation::ALL.iter().find(|o| o.name() == operation).unwrap();
+            let others: Vec<&str> =
+                operations_on(kind).iter().filter(|other| !other.implies(needed)).map(|other| other.name()).collect();
+            if others.is_empty() {
+                continue;
+            }
+            let others = format!("{resource} | {}", others.join(", "));
+            let rest = row.needs.iter().map(|(grant, _)| *grant).filter(|grant| grant != need);
+            let grants: Vec<&str> = rest.chain([others.as_str()]).collect();
+            let decided = gate(&grants).ask_bytes(row.api, version, (row.request)(version)).unwrap();
+            let case = format!("{:?} v{version} needs {need}, has {others}", row.api);
+            match decided.verdict {
+                super::super::Verdict::Answer(answer) => {
+                    assert_eq!((row.errors)(&answer, version), [*denied], "{case}")
+                }
+                other => panic!("{case}: {}", name(&other)),
             }
         }
     }

@@ -33,13 +33,18 @@ const SESSIONS_MAX: usize = 8;
 /// again. Only what is *reported* can be this late; what is released is always checked.
 const RECHECK_MILLIS: i64 = 1000;
 
+/// Sessions that responders in flight need as well.
+pub(super) type Shared<K, P> = Rc<RefCell<Table<K, P>>>;
+/// A share group and its member.
+pub(super) type Member = (Arc<str>, Arc<str>);
+
 /// One connection's fetch and share sessions. Shared with the responders of requests in flight.
 #[derive(Debug, Default)]
 pub struct FetchSessions {
     /// Fetch sessions by the id that the broker gave them.
-    pub(super) fetch: Rc<RefCell<Table<i32, fetch_request::FetchPartition>>>,
+    pub(super) fetch: Shared<i32, fetch_request::FetchPartition>,
     /// Share sessions by group and member.
-    pub(super) share: Rc<RefCell<Table<(Arc<str>, Arc<str>), share_fetch_request::FetchPartition>>>,
+    pub(super) share: Shared<Member, share_fetch_request::FetchPartition>,
 }
 
 /// The topic ids that must be resolved before a request can be decided. Empty where all are known,

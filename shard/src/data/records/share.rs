@@ -9,8 +9,6 @@
 //! are then delivered to somebody else or archived after the group's last attempt: the gateway
 //! does not acknowledge in a member's name.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,15 +23,12 @@ use uuid::Uuid;
 use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
 use super::inspect::{Inspection, Use, inspect};
 use super::notes::{self, Asked};
-use super::sessions::{Session, Standing, Table, TopicKey, unresolved};
+use super::sessions::{Member, Session, Shared, Standing, TopicKey, unresolved};
 use super::{FetchSessions, codec, shape};
 
 const API: ApiKey = ApiKey::ShareFetch;
 const EPOCH_INITIAL: i32 = 0;
 const EPOCH_FINAL: i32 = -1;
-
-/// Group and member.
-type Member = (Arc<str>, Arc<str>);
 
 /// A partition that the upstream does not answer.
 struct Refused {
@@ -226,7 +221,7 @@ struct ShareRespond {
     version: i16,
     refused: Vec<Refused>,
     member: Member,
-    sessions: Rc<RefCell<Table<Member, FetchPartition>>>,
+    sessions: Shared<Member, FetchPartition>,
     asked: Asked,
 }
 

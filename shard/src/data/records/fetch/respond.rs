@@ -11,8 +11,6 @@
 //!   silence (UNKNOWN_SERVER_ERROR, the leader and metadata errors). Sound batches before the one
 //!   that cannot be walked are released first, so that the error names the right offset.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +25,7 @@ use super::super::super::stage::{Draft, Respond, Scope, StageError};
 use super::super::inspect::{Inspection, Use, inspect};
 use super::super::names::Names;
 use super::super::notes::{self, Asked};
-use super::super::sessions::{Session, Table};
+use super::super::sessions::{Session, Shared};
 use super::super::{codec, shape};
 use super::{API, NO_SESSION, Refused, TOPIC_IDS_FROM, error_partition, key, response_topic};
 
@@ -49,7 +47,7 @@ pub(super) struct FetchRespond {
     /// The names of the request's topics that are named by id.
     pub(super) names: Names,
     pub(super) tracking: Tracking,
-    pub(super) sessions: Rc<RefCell<Table<i32, FetchPartition>>>,
+    pub(super) sessions: Shared<i32, FetchPartition>,
     pub(super) asked: Asked,
 }
 

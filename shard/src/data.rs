@@ -27,6 +27,8 @@ pub mod runtime;
 pub mod sasl;
 pub mod session;
 pub mod shard;
+#[cfg(test)]
+mod simulation;
 pub mod stage;
 pub mod tls;
 pub mod topics;

@@ -103,6 +103,14 @@ impl Outbox {
         Poll::Ready(Ok(total))
     }
 
+    /// Takes the next frame that may leave, with the evidence it waited for: the simulation's socket.
+    #[cfg(test)]
+    pub(super) fn pop(&mut self, committed: u64) -> Option<(Bytes, u64)> {
+        let (frame, sequence) = self.waiting.pop_front_if(|(_, sequence)| *sequence <= committed)?;
+        self.waiting_bytes -= frame.len();
+        Some((frame, sequence))
+    }
+
     /// Takes frames that may leave into the chunk, up to its size.
     fn fill_chunk(&mut self, transport: &mut Transport, committed: u64) {
         let mut taken = 0;

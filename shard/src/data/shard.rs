@@ -239,7 +239,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
     Ok(())
 }
 
-fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
+pub(super) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence = Evidence::new(log, config.evidence.release, limits.evidence_pending_bytes_max);
@@ -270,7 +270,7 @@ fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog)
 }
 
 /// Opens a shard's evidence, and has it say itself what a crash cost it.
-fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
+pub(super) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
     let durability = match config.evidence.release {
         Release::Written => Durability::Written,
         Release::Durable => Durability::Durable,

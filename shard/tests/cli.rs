@@ -36,7 +36,7 @@ fn folder(more: &str) -> (TempDir, PathBuf) {
     let text = format!(
         "origin: cli-test\nshards: 1\nlisteners:\n  - {{ name: clients, protocol: kafka, bind: 127.0.0.1, bootstrap_port: {bootstrap}, \
          advertised_host: localhost, broker_ports: {{ first_port: {broker}, node_ids: 0 }} }}\n\
-         upstream: {{ bootstrap_servers: ['127.0.0.1:1'] }}\npolicy_file: policy.yaml\nevidence: {{ directory: evidence, segment_bytes: 1048576 }}\n\
+         upstream: {{ bootstrap_servers: ['127.0.0.1:1'] }}\npolicy_file: policy.yaml\nevidence: {{ directory: evidence, segment_bytes: 4194304 }}\n\
          control: {{ bind: '127.0.0.1:0' }}\n{more}"
     );
     let file = folder.path().join("tidegate.yaml");

@@ -46,9 +46,8 @@ pub(super) fn raise_open_files(config: &Config) -> Option<String> {
     let wanted = config.shards as u64 * u64::from(config.limits.connections_per_shard_max) * 2;
     (limit < wanted).then(|| {
         format!(
-            "{limit} open files are allowed, while {} shards may have {wanted} sockets open; raise `ulimit -n` \
-             (`LimitNOFILE=`) or lower `limits.connections_per_shard_max`",
-            config.shards
+            "{limit} open files are allowed, while `limits.connections_per_shard_max` lets {wanted} sockets be open at once; \
+             raise `ulimit -n` (`LimitNOFILE=` in a systemd unit) or lower the limit"
         )
     })
 }

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_audit::entry::ENTRY_BYTES_MIN;
+use tidegate_audit::format::FRAME_BYTES_MAX;
+
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
     ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls, Mechanism, Release, Target,
@@ -62,7 +65,7 @@ impl Checker<'_> {
             upstream: self.upstream(&file.upstream),
             identity,
             policy_file,
-            evidence: self.evidence(&file.evidence),
+            evidence: self.evidence(&file.evidence, file.limits.evidence_entry_bytes_max),
             control,
             drain_timeout,
             limits: Arc::new(file.limits.clone()),
@@ -371,12 +374,20 @@ impl Checker<'_> {
         }
     }
 
-    fn evidence(&mut self, evidence: &file::Evidence) -> Evidence {
+    fn evidence(&mut self, evidence: &file::Evidence, entry_bytes_max: u32) -> Evidence {
         let bytes = evidence.segment_bytes;
-        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) || bytes % BLOCK_BYTES != 0 {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&bytes) || !bytes.is_multiple_of(BLOCK_BYTES) {
             self.complain(
                 "evidence.segment_bytes",
                 format!("must be a multiple of {BLOCK_BYTES} from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
+            );
+        }
+        // A segment has a header page and ends with a seal, which two blocks hold.
+        let least = u64::from(entry_bytes_max) + 2 * BLOCK_BYTES;
+        if bytes >= SEGMENT_BYTES_MIN && bytes < least {
+            self.complain(
+                "evidence.segment_bytes",
+                format!("must be at least {least}, to hold an entry of `limits.evidence_entry_bytes_max`"),
             );
         }
         if evidence.release == Release::Async {
@@ -398,6 +409,13 @@ impl Checker<'_> {
         }
         if limits.frame_bytes_max > i32::MAX as u32 || limits.frame_bytes_max < 1024 {
             self.complain("limits.frame_bytes_max", format!("must be from 1024 to {}", i32::MAX));
+        }
+        let entry = limits.evidence_entry_bytes_max as usize;
+        if entry > 0 && !(ENTRY_BYTES_MIN..=FRAME_BYTES_MAX).contains(&entry) {
+            self.complain(
+                "limits.evidence_entry_bytes_max",
+                format!("must be from {ENTRY_BYTES_MIN} to {FRAME_BYTES_MAX}"),
+            );
         }
         if limits.frame_unauthenticated_bytes_max > limits.frame_bytes_max {
             self.complain("limits.frame_unauthenticated_bytes_max", "must not be larger than `frame_bytes_max`");

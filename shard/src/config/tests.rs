@@ -145,6 +145,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nlimits: { evidence_entry_bytes_max: 100 }",
+        "limits.evidence_entry_bytes_max",
+        "must be from 8192",
+    ),
+    (
+        "policy_file: policy.yaml",
         "policy_file: policy.yaml\nlimits: { frame_byte_max: 1 }",
         "limits.frame_byte_max",
         "did you mean `frame_bytes_max`",
@@ -152,6 +158,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("policy_file: policy.yaml", "policy_file: policy.yaml\nlog: { level: loud }", "log.level", "`loud`"),
     ("policy_file: policy.yaml", "policy_file: policy.yaml\ncontrol: { bind: 9644 }", "control.bind", "socket address"),
     ("directory: evidence", "directory: evidence, segment_bytes: 5000", "evidence.segment_bytes", "multiple of 4096"),
+    (
+        "directory: evidence",
+        "directory: evidence, segment_bytes: 1048576",
+        "evidence.segment_bytes",
+        "at least 1056768",
+    ),
     ("directory: evidence", "directory: evidence, release: later", "evidence.release", ""),
 ];
 

@@ -73,7 +73,7 @@ fn open(root: &tempfile::TempDir, durability: Durability) -> ShardLog {
 
 /// Runs `step` on fresh logs `iterations` times and adds up only its own time. A log is given up, files
 /// and all, after 256 MiB, so that no run fills the disk.
-fn measure(durability: Durability, iterations: u64, mut step: impl FnMut(&mut ShardLog)) -> Duration {
+fn measure(durability: Durability, event: &Event, iterations: u64, mut step: impl FnMut(&mut ShardLog)) -> Duration {
     let mut spent = Duration::ZERO;
     let mut left = iterations;
     while left > 0 {
@@ -89,7 +89,7 @@ fn measure(durability: Durability, iterations: u64, mut step: impl FnMut(&mut Sh
             }
             spent += before.elapsed();
             log.commit().expect("the disk has room");
-            bytes = (log.written().end() - first) * 500;
+            bytes = (log.written().end() - first) * event.encoded_len() as u64;
             left -= round;
         }
     }
@@ -98,12 +98,13 @@ fn measure(durability: Durability, iterations: u64, mut step: impl FnMut(&mut Sh
 
 fn append(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("evidence/append");
+    group.sample_size(20);
     for partitions in [1, 4, 50] {
         let event = fetch(partitions);
         group.throughput(Throughput::Bytes(event.encoded_len() as u64));
         group.bench_function(BenchmarkId::from_parameter(format!("{partitions}-partitions")), |bencher| {
             bencher.iter_custom(|iterations| {
-                measure(Durability::Async, iterations, |log| {
+                measure(Durability::Async, &event, iterations, |log| {
                     black_box(log.append(black_box(&event)));
                 })
             });
@@ -114,13 +115,15 @@ fn append(criterion: &mut Criterion) {
 
 fn commit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("evidence/commit");
+    // Each sample begins with a fresh log, whose segments are allocated outside of what is measured.
+    group.sample_size(10);
     let event = fetch(1);
     for (name, durability) in [("written", Durability::Written), ("durable", Durability::Durable)] {
         for entries in [1u64, 64, 1024] {
             group.throughput(Throughput::Elements(entries));
             group.bench_function(BenchmarkId::new(name, entries), |bencher| {
                 bencher.iter_custom(|iterations| {
-                    measure(durability, iterations, |log| {
+                    measure(durability, &event, iterations, |log| {
                         for _ in 0..entries {
                             log.append(&event);
                         }

@@ -53,135 +53,153 @@ pub(super) enum ShapeError {
         /// What is left of the body.
         remaining: usize,
     },
+    /// More structures and tagged fields than a message may have.
+    #[error("the message has more than {ELEMENTS_MAX} elements")]
+    Elements,
     /// A varint of more than five bytes.
     #[error("a length is longer than five bytes")]
     Varint,
 }
 
-/// Walks `body` as `shape` in `version`. Bytes behind the message are not looked at.
+/// Structures and tagged fields that one message may have in all. A broker knows no such bound, but
+/// decoded they take ten times their bytes; a fetch of everything in the largest clusters stays
+/// below it.
+const ELEMENTS_MAX: usize = 1_000_000;
+
+/// Walks `body` as `shape` in `version`, and returns how many bytes are behind the message.
 ///
 /// # Errors
 /// [`ShapeError`] where decoding would fail or reserve more than the body can fill.
-pub(super) fn check(body: &[u8], version: i16, shape: &Shape) -> Result<(), ShapeError> {
-    structure(&mut { body }, version, shape)
+pub(super) fn check(body: &[u8], version: i16, shape: &Shape) -> Result<usize, ShapeError> {
+    let mut walk = Walk { rest: body, version, elements_left: ELEMENTS_MAX };
+    walk.structure(shape)?;
+    Ok(walk.rest.len())
 }
 
-fn structure(at: &mut &[u8], version: i16, shape: &Shape) -> Result<(), ShapeError> {
-    let flexible = version >= shape.flexible_from;
-    for (from, to, kind) in shape.fields {
-        if (*from..=*to).contains(&version) {
-            field(at, version, flexible, kind)?;
-        }
-    }
-    if flexible {
-        tagged_fields(at, version, shape)?;
-    }
-    Ok(())
+/// A walk in progress.
+struct Walk<'a> {
+    rest: &'a [u8],
+    version: i16,
+    elements_left: usize,
 }
 
-fn tagged_fields(at: &mut &[u8], version: i16, shape: &Shape) -> Result<(), ShapeError> {
-    for _ in 0..varint(at)? {
-        let tag = varint(at)?;
-        let size = varint(at)?;
-        match shape.tagged.iter().find(|(known, from, _)| *known == tag && version >= *from) {
-            Some((_, _, kind)) => field(at, version, true, kind)?,
-            None => skip(at, size as usize)?,
+impl Walk<'_> {
+    fn structure(&mut self, shape: &Shape) -> Result<(), ShapeError> {
+        let flexible = self.version >= shape.flexible_from;
+        for (from, to, kind) in shape.fields {
+            if (*from..=*to).contains(&self.version) {
+                self.field(flexible, kind)?;
+            }
         }
+        if flexible {
+            self.tagged_fields(shape)?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn field(at: &mut &[u8], version: i16, flexible: bool, kind: &Kind) -> Result<(), ShapeError> {
-    match kind {
-        Kind::Fixed(bytes) => skip(at, *bytes),
-        Kind::Text => {
-            let length = if flexible { compact(at)? } else { i64::from(i16::from_be_bytes(take(at)?)) };
-            skip(at, usize::try_from(length).unwrap_or(0))
+    fn tagged_fields(&mut self, shape: &Shape) -> Result<(), ShapeError> {
+        let count = self.varint()?;
+        self.elements(count as usize)?;
+        for _ in 0..count {
+            let tag = self.varint()?;
+            let size = self.varint()?;
+            match shape.tagged.iter().find(|(known, from, _)| *known == tag && self.version >= *from) {
+                Some((_, _, kind)) => self.field(true, kind)?,
+                None => self.skip(size as usize)?,
+            }
         }
-        Kind::Blob => {
-            let length = length(at, flexible)?;
-            skip(at, length)
-        }
-        Kind::Array(shape) => {
-            let count = length(at, flexible)?;
-            fits(at, count, least_bytes(version, shape))?;
-            (0..count).try_for_each(|_| structure(at, version, shape))
-        }
-        Kind::FixedArray(bytes) => {
-            let count = length(at, flexible)?;
-            fits(at, count, *bytes)?;
-            skip(at, count * bytes)
-        }
-        Kind::Struct(shape) => structure(at, version, shape),
+        Ok(())
     }
-}
 
-/// The least bytes that an element takes; at least 1, so that a count is bounded by the body.
-fn least_bytes(version: i16, shape: &Shape) -> usize {
-    let flexible = version >= shape.flexible_from;
-    let fields = shape.fields.iter().filter(|(from, to, _)| (*from..=*to).contains(&version));
-    let sum: usize = fields
-        .map(|(_, _, kind)| match kind {
-            Kind::Fixed(bytes) => *bytes,
+    fn field(&mut self, flexible: bool, kind: &Kind) -> Result<(), ShapeError> {
+        match kind {
+            Kind::Fixed(bytes) => self.skip(*bytes),
             Kind::Text => {
-                if flexible {
-                    1
-                } else {
-                    2
-                }
+                let length = if flexible { self.compact()? } else { i64::from(i16::from_be_bytes(self.take()?)) };
+                self.skip(usize::try_from(length).unwrap_or(0))
             }
-            Kind::Blob | Kind::Array(_) | Kind::FixedArray(_) => {
-                if flexible {
-                    1
-                } else {
-                    4
-                }
+            Kind::Blob => {
+                let length = self.length(flexible)?;
+                self.skip(length)
             }
-            Kind::Struct(_) => 0,
-        })
-        .sum();
-    (sum + usize::from(flexible)).max(1)
-}
-
-fn fits(at: &[u8], count: usize, each: usize) -> Result<(), ShapeError> {
-    if count.checked_mul(each).is_some_and(|bytes| bytes <= at.len()) {
-        return Ok(());
-    }
-    Err(ShapeError::Count { count: count as u64, remaining: at.len() })
-}
-
-/// A length or count: 32 bits, or compact. Null and, for the decoder to refuse, negative ones are 0.
-fn length(at: &mut &[u8], flexible: bool) -> Result<usize, ShapeError> {
-    let length = if flexible { compact(at)? } else { i64::from(i32::from_be_bytes(take(at)?)) };
-    Ok(usize::try_from(length).unwrap_or(0))
-}
-
-/// A compact length: one more than the length, 0 for null.
-fn compact(at: &mut &[u8]) -> Result<i64, ShapeError> {
-    Ok(i64::from(varint(at)?) - 1)
-}
-
-fn varint(at: &mut &[u8]) -> Result<u32, ShapeError> {
-    let mut value = 0u32;
-    for shift in [0, 7, 14, 21, 28] {
-        let [byte] = take(at)?;
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
+            Kind::Array(shape) => {
+                let count = self.length(flexible)?;
+                self.fits(count, shape.least_bytes(self.version))?;
+                self.elements(count)?;
+                (0..count).try_for_each(|_| self.structure(shape))
+            }
+            Kind::FixedArray(bytes) => {
+                let count = self.length(flexible)?;
+                self.fits(count, *bytes)?;
+                self.skip(count * bytes)
+            }
+            Kind::Struct(shape) => self.structure(shape),
         }
     }
-    Err(ShapeError::Varint)
+
+    fn fits(&self, count: usize, each: usize) -> Result<(), ShapeError> {
+        if count.checked_mul(each).is_some_and(|bytes| bytes <= self.rest.len()) {
+            return Ok(());
+        }
+        Err(ShapeError::Count { count: count as u64, remaining: self.rest.len() })
+    }
+
+    fn elements(&mut self, count: usize) -> Result<(), ShapeError> {
+        self.elements_left = self.elements_left.checked_sub(count).ok_or(ShapeError::Elements)?;
+        Ok(())
+    }
+
+    /// A length or count: 32 bits, or compact. Null and, for the decoder to refuse, negative ones are 0.
+    fn length(&mut self, flexible: bool) -> Result<usize, ShapeError> {
+        let length = if flexible { self.compact()? } else { i64::from(i32::from_be_bytes(self.take()?)) };
+        Ok(usize::try_from(length).unwrap_or(0))
+    }
+
+    /// A compact length: one more than the length, 0 for null.
+    fn compact(&mut self) -> Result<i64, ShapeError> {
+        Ok(i64::from(self.varint()?) - 1)
+    }
+
+    fn varint(&mut self) -> Result<u32, ShapeError> {
+        let mut value = 0u32;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.take()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(ShapeError::Varint)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], ShapeError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(ShapeError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), ShapeError> {
+        self.rest = self.rest.get(bytes..).ok_or(ShapeError::Truncated)?;
+        Ok(())
+    }
 }
 
-fn take<const N: usize>(at: &mut &[u8]) -> Result<[u8; N], ShapeError> {
-    let (taken, rest) = at.split_first_chunk::<N>().ok_or(ShapeError::Truncated)?;
-    *at = rest;
-    Ok(*taken)
-}
-
-fn skip(at: &mut &[u8], bytes: usize) -> Result<(), ShapeError> {
-    *at = at.get(bytes..).ok_or(ShapeError::Truncated)?;
-    Ok(())
+impl Shape {
+    /// The least bytes that an element takes; at least 1, so that a count is bounded by the body.
+    fn least_bytes(&self, version: i16) -> usize {
+        let flexible = version >= self.flexible_from;
+        let (text, counted) = if flexible { (1, 1) } else { (2, 4) };
+        let fields = self.fields.iter().filter(|(from, to, _)| (*from..=*to).contains(&version));
+        let sum: usize = fields
+            .map(|(_, _, kind)| match kind {
+                Kind::Fixed(bytes) => *bytes,
+                Kind::Text => text,
+                Kind::Blob | Kind::Array(_) | Kind::FixedArray(_) => counted,
+                Kind::Struct(_) => 0,
+            })
+            .sum();
+        (sum + usize::from(flexible)).max(1)
+    }
 }
 
 /// A structure of fields that every version has and whose tagged fields the decoder does not know.

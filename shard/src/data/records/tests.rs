@@ -25,6 +25,7 @@ mod garbage;
 mod produce;
 mod session_model;
 mod sessions;
+mod shapes;
 mod share;
 
 /// 2026-01-01T12:00:00Z.

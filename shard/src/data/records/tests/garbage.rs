@@ -26,6 +26,16 @@ fn an_array_that_claims_billions_reserves_nothing() {
 }
 
 #[test]
+fn a_message_of_millions_of_elements_is_refused_before_it_is_decoded() {
+    // Produce v3: null transactional id, acks, timeout, then topics without a name or partitions.
+    let count = 1_000_001;
+    let mut body = [&[0xff, 0xff, 0, 1, 0, 0, 0, 0][..], &(count as i32).to_be_bytes()].concat();
+    body.resize(body.len() + count * 6, 0);
+    let error = World::new().try_ask(&raw(ApiKey::Produce, 3, &body), &mut Draft::default()).err().unwrap();
+    assert!(error.to_string().contains("more than 1000000 elements"), "{error}");
+}
+
+#[test]
 fn a_request_cut_at_every_byte_is_an_error() {
     for version in [4, 11, 12, 18] {
         let whole = encoded(&fetch(version, &[("orders", 0), ("secret", 1)]), version);

@@ -141,7 +141,7 @@ impl Connection {
         if self.session.phase == Phase::Closing {
             return self.closing_until;
         }
-        let deadline = self.session.deadline(&self.shard, now);
+        let deadline = self.session.deadline(&self.shard);
         // While something is held or the upstream is being found, every tick is looked at.
         if self.session.held.is_some() { now } else { deadline }
     }

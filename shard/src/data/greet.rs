@@ -74,8 +74,9 @@ impl Session {
             Action::Proceed | Action::Versions => {}
             Action::Answer(body) => self.answer_unrecorded(&request, &body, 0),
             Action::Authenticated { body, authentication } => {
+                let how = self.describe(&authentication);
                 let Authentication { principal, expires, .. } = authentication;
-                let sequence = self.authenticated(shard, principal, Some(expires), now);
+                let sequence = self.authenticated(shard, principal, Some(expires), how, now);
                 self.answer_unrecorded(&request, &body, sequence);
             }
             Action::AwaitKeys { issuer, kid } => {
@@ -102,6 +103,20 @@ impl Session {
         self.refuse(shard, why, failure.reason, now);
     }
 
+    /// How somebody authenticated, in words for the evidence.
+    fn describe(&self, authentication: &Authentication) -> String {
+        let mut how = format!("by {}", authentication.mechanism.name());
+        if authentication.again {
+            how.push_str(", anew");
+        }
+        for (what, value) in [("token", authentication.token_id.as_deref()), ("with", self.client_software.as_deref())] {
+            if let Some(value) = value {
+                how.push_str(&format!(", {what} {value}"));
+            }
+        }
+        how
+    }
+
     fn answer_versions(&mut self, shard: &Shard, request: &Request, now: Timestamp) {
         let cluster = shard.shared.cluster.load();
         if cluster.versions.ranges().is_empty() {
@@ -110,6 +125,9 @@ impl Session {
             return self.refuse(shard, Refusal::Upstream, reason, now);
         }
         let answer = cluster.versions.answer(request);
+        if answer.client_software.is_some() {
+            self.client_software.clone_from(&answer.client_software);
+        }
         self.answer_unrecorded(request, &answer.body, 0);
     }
 

@@ -130,6 +130,10 @@ pub struct Session {
     pub view: Option<View>,
     /// Some grant of the principal held when last looked at.
     pub had_grant: bool,
+    /// When the last grant that holds now ends, where it does.
+    pub grants_end: Option<Timestamp>,
+    /// The client library's name and version, where the client said them.
+    pub client_software: Option<String>,
     /// When the token ends.
     pub expires: Option<Timestamp>,
     /// A request that waits: for topic ids, or for keys that verify its token.
@@ -191,6 +195,8 @@ impl Session {
             principal: None,
             view: None,
             had_grant: false,
+            grants_end: None,
+            client_software: None,
             expires: None,
             held: None,
             pending: VecDeque::new(),
@@ -236,7 +242,8 @@ impl Session {
             None => Principal::anonymous(),
         };
         self.sasl = SaslServer::known(principal.clone(), &[], None);
-        self.authenticated(shard, principal, None, now);
+        let how = if certificate.is_some() { "by client certificate" } else { "not authenticated: the listener asks for nothing" };
+        self.authenticated(shard, principal, None, how.to_owned(), now);
     }
 
     /// The configuration of the listener that accepted the connection.
@@ -246,32 +253,36 @@ impl Session {
         &shard.config.listeners[self.listener]
     }
 
-    /// Takes over who the client is, and what he may do.
+    /// Takes over who the client is, and what he may do; `how` says by what for the evidence.
     /// Returns the evidence that telling the client so waits for.
     pub fn authenticated(
         &mut self,
         shard: &Shard,
         principal: Principal,
         expires: Option<Timestamp>,
+        how: String,
         now: Timestamp,
     ) -> u64 {
         let principal = Arc::new(principal);
-        let view = shard.policy().view(&principal);
-        self.had_grant = view.has_any_grant(now);
-        self.view = Some(view);
+        self.take_view(shard.policy().view(&principal), now);
         self.principal = Some(principal);
         self.expires = expires;
         if self.phase == Phase::Greeting {
             self.phase = Phase::Connecting;
         }
-        if !self.started {
-            self.started = true;
+        if !std::mem::replace(&mut self.started, true) {
             shard.metrics.sessions.increment();
-            let mut event = self.event(Kind::SessionStart, now);
-            event.outcome = Outcome::Allowed as i32;
-            return shard.evidence.append(&event);
         }
-        0
+        let mut event = self.event(Kind::SessionStart, now);
+        event.outcome = Outcome::Allowed as i32;
+        event.detail = how;
+        shard.evidence.append(&event)
+    }
+
+    fn take_view(&mut self, view: View, now: Timestamp) {
+        self.had_grant = view.has_any_grant(now);
+        self.grants_end = if self.had_grant { view.grants_end(now) } else { None };
+        self.view = Some(view);
     }
 
     /// Brings the view up to the policy that is current now. False where the principal has lost its
@@ -279,13 +290,14 @@ impl Session {
     /// each API's own error, as on a broker: that tells its user more.)
     pub fn refresh_view(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let (Some(view), Some(principal)) = (&self.view, &self.principal) else { return true };
-        if view.version() != shard.policy_version() {
-            self.view = Some(shard.policy().view(principal));
+        let changed = view.version() != shard.policy_version();
+        // Between these moments nothing changes, so a request costs two comparisons.
+        if !changed && self.grants_end.is_none_or(|end| now < end) {
+            return true;
         }
-        let has_grant = self.view.as_ref().is_some_and(|view| view.has_any_grant(now));
-        let lost = self.had_grant && !has_grant;
-        self.had_grant = has_grant;
-        !lost
+        let had_grant = self.had_grant;
+        self.take_view(shard.policy().view(principal), now);
+        self.had_grant || !had_grant
     }
 
     /// Whether requests may be taken from the client now.
@@ -352,8 +364,13 @@ impl Session {
         self.held = None;
     }
 
-    /// Writes the session's end.
+    /// Writes the session's end, or how an authentication ended that the client did not wait for.
     pub fn ended(&mut self, shard: &Shard, now: Timestamp) {
+        if self.phase != Phase::Closing
+            && let Some(failure) = self.sasl.abandoned()
+        {
+            self.fail(shard, failure, now);
+        }
         if std::mem::take(&mut self.started) {
             let mut event = self.event(Kind::SessionEnd, now);
             event.latency_micros = u64::try_from(now.0 - self.accepted.0).unwrap_or(0);
@@ -457,14 +474,13 @@ impl Session {
 
     /// When something has to be looked at, though no byte comes.
     #[must_use]
-    pub fn deadline(&self, shard: &Shard, now: Timestamp) -> Timestamp {
+    pub fn deadline(&self, shard: &Shard) -> Timestamp {
         let limits = &shard.limits;
         let mut deadline = self.last_active.plus_millis(i64::from(limits.idle_millis_max));
         if self.phase == Phase::Greeting {
             deadline = deadline.min(self.accepted.plus_millis(i64::from(limits.authentication_millis_max)));
         }
-        let grants_end = self.view.as_ref().and_then(|view| view.grants_end(now));
-        [self.expires, grants_end, self.upstream_login_due, self.held.as_ref().map(|held| held.until)]
+        [self.expires, self.grants_end, self.upstream_login_due, self.held.as_ref().map(|held| held.until)]
             .into_iter()
             .flatten()
             .fold(deadline, Timestamp::min)

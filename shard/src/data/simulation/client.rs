@@ -133,7 +133,7 @@ fn check(asked: &Asked, frame: &Bytes, totals: &mut Totals, seed: u64) {
             expect(ungranted, partition.error_code, asked, seed);
             let records = partition.records.clone().unwrap_or_default();
             let text = String::from_utf8_lossy(&records);
-            assert!(!(ungranted && !records.is_empty()), "seed {seed}: records of {}", asked.topic);
+            assert!(!ungranted || records.is_empty(), "seed {seed}: records of {}", asked.topic);
             assert!(!text.contains("@example.com"), "seed {seed}: an e-mail address in clear");
             totals.records_read += usize::from(!records.is_empty());
             totals.masked += text.matches("[email]").count();

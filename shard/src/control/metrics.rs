@@ -114,6 +114,7 @@ const COUNTS: &[Count] = &[
 const LEVELS: &[Level] = &[
     ("connections_open", "Client connections open now", |m| m.connections_open.get()),
     ("upstream_connections_open", "Broker connections open now", |m| m.upstream_connections_open.get()),
+    ("requests_in_flight", "Requests that wait for their response now", |m| m.requests_in_flight.get()),
     ("evidence_pending_bytes", "Bytes of evidence that wait for being written", |m| m.evidence_pending_bytes.get()),
 ];
 

@@ -196,6 +196,8 @@ pub struct ShardMetrics {
     pub upstream_failures: Counter,
     /// Sessions begun.
     pub sessions: Counter,
+    /// Requests that wait for their response now.
+    pub requests_in_flight: Gauge,
     /// Requests denied in whole or in part.
     pub denied: Counter,
     /// Records seen by masking.

@@ -9,6 +9,10 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 /// one is refused, so that a client cannot make the gateway buffer without end.
 const HEADER_BYTES_MAX: usize = 4096;
 
+/// How a version 1 header begins, and the longest that it can be.
+const V1_START: &[u8] = b"PROXY ";
+const V1_BYTES_MAX: usize = 107;
+
 /// A header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyHeader {
@@ -28,6 +32,10 @@ pub struct NoProxyHeader;
 /// # Errors
 /// [`NoProxyHeader`].
 pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
+    // A version 1 header is a line; `ppp` takes some lines that are cut short for wrong ones.
+    if bytes.starts_with(V1_START) && !bytes.contains(&b'\n') {
+        return if bytes.len() < V1_BYTES_MAX { Ok(None) } else { Err(NoProxyHeader) };
+    }
     let result = HeaderResult::parse(bytes);
     if result.is_incomplete() {
         return if bytes.len() < HEADER_BYTES_MAX { Ok(None) } else { Err(NoProxyHeader) };
@@ -96,6 +104,7 @@ mod tests {
     fn anything_else_is_refused() {
         assert_eq!(parse(b"\0\0\0\x14\0\x12\0\x03rest of a frame"), Err(NoProxyHeader));
         assert_eq!(parse(b"GET / HTTP/1.1\r\n"), Err(NoProxyHeader));
+        assert_eq!(parse(&[b"PROXY ".as_slice(), &[b'1'; 120]].concat()), Err(NoProxyHeader));
     }
 
     #[test]

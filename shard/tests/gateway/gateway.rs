@@ -112,7 +112,7 @@ impl<'a> Setup<'a> {
                 .unwrap();
             match door {
                 Door::Sni => text.push_str(
-                    "    sni: {host_pattern: \"broker-$(node_id).kafka.localhost\", bootstrap_host: localhost}\n",
+                    "    sni: {host_pattern: \"broker-$(node_id).kafka.localhost\", bootstrap_host: bootstrap.kafka.localhost}\n",
                 ),
                 _ => writeln!(
                     text,
@@ -180,7 +180,9 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// `bootstrap.servers` of a door.
     pub(crate) fn bootstrap(&self, door: Door) -> String {
-        format!("localhost:{}", self.port(door))
+        // Java sends no server name for a host without a dot.
+        let host = if door == Door::Sni { "bootstrap.kafka.localhost" } else { "localhost" };
+        format!("{host}:{}", self.port(door))
     }
 
     /// The bootstrap port of a door.
@@ -301,14 +303,22 @@ impl Gateway {
                 return entry.clone();
             }
             if std::time::Instant::now() > deadline {
-                let shown: Vec<String> = entries.iter().rev().take(40).map(Value::to_string).collect();
-                panic!(
-                    "no evidence of {what}; the last entries:\n{}\nthe log:\n{}",
-                    shown.join("\n"),
-                    self.process.output_tail()
-                );
+                panic!("no evidence of {what}");
             }
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    /// What a failed test wants to know.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the gateway's log:\n{}", self.process.output_tail());
+            if let Ok(entries) = std::panic::catch_unwind(|| evidence(&self.evidence_folder())) {
+                let last = entries.iter().rev().take(15).rev();
+                eprintln!("its evidence:\n{}", last.map(Value::to_string).collect::<Vec<_>>().join("\n"));
+            }
         }
     }
 }

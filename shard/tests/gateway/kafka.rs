@@ -260,8 +260,20 @@ pub(crate) fn java() -> Command {
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
     command.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={}", allowed_urls()));
+    command.arg(format!("-Djdk.net.hosts.file={}", hosts_file().display()));
     command.arg("-cp").arg(format!("{}/*", Path::display(&dependencies::kafka_jars())));
     command
+}
+
+/// Names that Java resolves without DNS: those under which the gateway's SNI listener shows brokers.
+fn hosts_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let brokers: String = (0..10).map(|node| format!("127.0.0.1 broker-{node}.kafka.localhost\n")).collect();
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hosts");
+        std::fs::write(&path, format!("127.0.0.1 localhost bootstrap.kafka.localhost\n{brokers}")).unwrap();
+        path
+    })
 }
 
 /// Kafka's OAUTHBEARER code reads only from URLs that this names.

@@ -45,6 +45,9 @@ fn begin(world: &mut World, version: i16, partitions: &[(&str, i32)]) -> FetchRe
     world.respond(asked, &response, &mut draft).unwrap_or(response)
 }
 
+/// A topic as a message names it, by id or by name, and a partition.
+type Named = (Uuid, String, i32);
+
 /// One incremental round: what the upstream was asked (topics, forgotten), what the client got.
 /// The upstream answers with `records` for the partitions of `delivers`.
 fn round(
@@ -53,7 +56,7 @@ fn round(
     request: &FetchRequest,
     delivers: &[(&str, i32)],
     records: &Bytes,
-) -> (Vec<(Uuid, String, i32)>, Vec<(Uuid, String, i32)>, FetchResponse) {
+) -> (Vec<Named>, Vec<Named>, FetchResponse) {
     let (asked, mut draft) = world.ask(ApiKey::Fetch, version, request);
     let (forwarded, _) = asked.forwarded::<FetchRequest>();
     assert_eq!((forwarded.session_id, forwarded.session_epoch), (request.session_id, request.session_epoch));
@@ -72,7 +75,7 @@ fn round(
     (topics, forgotten, got)
 }
 
-fn named(version: i16, name: &str, partition: i32) -> (Uuid, String, i32) {
+fn named(version: i16, name: &str, partition: i32) -> Named {
     if version >= 13 { (topic_id(name), String::new(), partition) } else { (Uuid::nil(), name.to_owned(), partition) }
 }
 

@@ -157,6 +157,7 @@ async fn run(
     let Prepared { shared, asks, clients } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
+    shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
     let registry = metrics::registry(&shared, &metrics);
 
     let (reloads, reload_requests) = mpsc::channel(8);

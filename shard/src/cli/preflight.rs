@@ -4,6 +4,7 @@
 //! The shards share their ports with SO_REUSEPORT, so a second gateway would silently take half of
 //! the connections: whether a port is free is asked without it, here.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -27,12 +28,11 @@ pub(super) fn check(config: &Config) -> Result<(), Vec<String>> {
         obstacles.extend(io_uring());
     }
     for listener in &config.listeners {
-        for (address, _) in &listener.sockets {
-            obstacles.extend(port(&format!("listener {}", listener.name), *address));
-        }
+        let sockets = listener.sockets.iter().map(|(address, _)| *address);
+        obstacles.extend(ports(&format!("listener {}", listener.name), sockets));
     }
     if config.control.bind.port() != 0 {
-        obstacles.extend(port("control.bind", config.control.bind));
+        obstacles.extend(ports("control.bind", [config.control.bind]));
     }
     obstacles.extend(writable(&config.evidence.directory));
     if obstacles.is_empty() { Ok(()) } else { Err(obstacles) }
@@ -89,20 +89,27 @@ fn io_uring_obstacle(error: &io::Error, setting: &str, release: &str) -> String 
     format!("io_uring cannot be used ({error}): {why}")
 }
 
-fn port(owner: &str, address: SocketAddr) -> Option<String> {
-    let error = TcpListener::bind(address).err()?;
-    Some(match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!(
-                "{owner}: {address} is taken by another process; is a tidegate running already? `ss -ltnp` shows whose it is"
-            )
+/// Tries to listen on each address; one sentence for all that fail in the same way.
+fn ports(owner: &str, addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<String> {
+    let mut failed: BTreeMap<ErrorKind, (io::Error, Vec<String>)> = BTreeMap::new();
+    for address in addresses {
+        if let Err(error) = TcpListener::bind(address) {
+            failed.entry(error.kind()).or_insert((error, Vec::new())).1.push(address.to_string());
         }
-        ErrorKind::AddrNotAvailable => format!("{owner}: {address} is no address of this machine; see `ip address`"),
-        ErrorKind::PermissionDenied => {
-            format!("{owner}: {address} is a privileged port; use one above 1023 or grant CAP_NET_BIND_SERVICE")
-        }
-        _ => format!("{owner}: cannot listen on {address}: {error}"),
-    })
+    }
+    let sentences = failed.into_iter().map(|(kind, (error, addresses))| {
+        let what = match kind {
+            ErrorKind::AddrInUse => {
+                "taken by another process; is a tidegate running already? `ss -ltnp` shows whose it is".to_owned()
+            }
+            ErrorKind::AddrNotAvailable => "not an address of this machine; see `ip address`".to_owned(),
+            ErrorKind::PermissionDenied => "privileged; use ports above 1023 or grant CAP_NET_BIND_SERVICE".to_owned(),
+            _ => format!("not to be had: {error}"),
+        };
+        let verb = if addresses.len() == 1 { "is" } else { "are" };
+        format!("{owner}: {} {verb} {what}", addresses.join(", "))
+    });
+    sentences.collect()
 }
 
 fn writable(directory: &Path) -> Option<String> {
@@ -128,19 +135,20 @@ mod tests {
         owner.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         owner.listen(1).unwrap();
         let address = owner.local_addr().unwrap().as_socket().unwrap();
-        let sentence = port("listener clients", address).unwrap();
-        assert!(
-            sentence.starts_with(&format!("listener clients: {address} is taken by another process")),
-            "{sentence}"
-        );
+        let sentences = ports("listener clients", [address]);
+        let expected = format!("listener clients: {address} is taken by another process");
+        assert!(sentences.len() == 1 && sentences[0].starts_with(&expected), "{sentences:?}");
         drop(owner);
-        assert_eq!(port("listener clients", address), None);
+        assert_eq!(ports("listener clients", [address]), Vec::<String>::new());
     }
 
     #[test]
     fn an_address_of_another_machine_is_named() {
-        let sentence = port("control.bind", "192.0.2.1:9".parse().unwrap()).unwrap();
-        assert!(sentence.contains("no address of this machine"), "{sentence}");
+        let addresses = ["192.0.2.1:9".parse().unwrap(), "192.0.2.1:10".parse().unwrap()];
+        let sentences = ports("listener clients", addresses);
+        let expected =
+            "listener clients: 192.0.2.1:9, 192.0.2.1:10 are not an address of this machine; see `ip address`";
+        assert_eq!(sentences, [expected]);
     }
 
     #[test]

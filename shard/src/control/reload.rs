@@ -96,6 +96,17 @@ pub fn next_version(previous: u64) -> u64 {
     now.max(previous.saturating_add(1))
 }
 
+/// What the evidence says of a policy that is in force from now on.
+#[must_use]
+pub(super) fn policy_loaded(config: &Config, policy: &Snapshot) -> Event {
+    let (version, fingerprint, file) = (policy.version(), policy.fingerprint(), config.policy_file.display());
+    notice(Kind::PolicyLoaded, version, format!("policy {version} ({fingerprint}) loaded from {file}"))
+}
+
+fn notice(kind: Kind, policy_version: u64, detail: String) -> Event {
+    Event { time_micros: now().0, kind: kind as i32, policy_version, detail, broker: -1, ..Event::default() }
+}
+
 /// Reloads what changes.
 pub(super) struct Reloader {
     config: Arc<Config>,
@@ -174,48 +185,37 @@ impl Reloader {
         self.metrics.reloaded("policy", compiled.is_ok());
         let file = self.config.policy_file.display().to_string();
         match compiled {
+            Ok(snapshot) if snapshot.fingerprint() == self.shared.policy.load().fingerprint() => {
+                tracing::info!(version = in_force, "{file} says what it said; the policy stays");
+                Vec::new()
+            }
             Ok(snapshot) => {
                 let version = snapshot.version();
                 let fingerprint = snapshot.fingerprint().to_owned();
                 self.shared.publish_policy(Arc::new(snapshot));
                 self.metrics.policy_version(version);
                 tracing::info!(version, fingerprint, "policy loaded from {file}");
-                self.notice(
-                    Kind::PolicyLoaded,
-                    version,
-                    format!("policy {version} ({fingerprint}) loaded from {file}"),
-                );
+                self.shared.notices.put(policy_loaded(&self.config, &self.shared.policy.load()));
                 Vec::new()
             }
             Err(problems) => {
                 for problem in &problems {
                     tracing::error!("{problem}");
                 }
-                let count = problems.len();
+                let count = match problems.len() {
+                    1 => "one problem".to_owned(),
+                    count => format!("{count} problems"),
+                };
                 tracing::error!(
                     version = in_force,
-                    "policy refused: {file} has {count} problems; the policy that was in force stays"
+                    "policy refused: {file} has {count}; the policy that was in force stays"
                 );
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                self.notice(
-                    Kind::PolicyRefused,
-                    in_force,
-                    format!("policy refused, {in_force} stays in force; {count} problems, the first: {first}"),
-                );
+                let detail = format!("policy refused, {in_force} stays in force; {count}, the first: {first}");
+                self.shared.notices.put(notice(Kind::PolicyRefused, in_force, detail));
                 problems.iter().map(ReportedProblem::from).collect()
             }
         }
-    }
-
-    fn notice(&self, kind: Kind, policy_version: u64, detail: String) {
-        self.shared.notices.put(Event {
-            time_micros: now().0,
-            kind: kind as i32,
-            policy_version,
-            detail,
-            broker: -1,
-            ..Event::default()
-        });
     }
 
     fn reload_listener(&mut self, index: usize) -> Option<ReportedProblem> {

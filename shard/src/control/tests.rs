@@ -18,6 +18,11 @@ mod broker;
 
 const POLICY: &str = include_str!("../../../deploy/policy.example.yaml");
 
+/// The example's policy with one word changed.
+fn another_policy() -> String {
+    POLICY.replacen("purpose: ", "purpose: Another ", 1)
+}
+
 /// A configuration in `folder` whose upstream is `upstream` and whose issuer is `issuer`.
 fn config(folder: &Path, upstream: &str, issuer: Option<&str>) -> Config {
     std::fs::write(folder.join("policy.yaml"), POLICY).unwrap();
@@ -199,7 +204,10 @@ fn a_bad_policy_is_refused_loudly_and_the_old_one_stays() {
     assert!(report.problems.iter().all(|problem| problem.line > 0 && problem.file.ends_with("policy.yaml")));
     assert_eq!(shared.policy.load().version(), first);
 
-    std::fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), format!("# a comment\n{POLICY}")).unwrap();
+    let report = reloader.reload_all();
+    assert!(report.ok && report.policy_version == first, "it says what it said: {report:?}");
+    std::fs::write(folder.path().join("policy.yaml"), another_policy()).unwrap();
     let report = reloader.reload_all();
     assert!(report.ok && report.policy_version > first, "{report:?}");
     assert_eq!(shared.policy_version.load(Ordering::Acquire), report.policy_version);
@@ -216,7 +224,7 @@ fn a_changed_policy_file_is_noticed_once_it_settles() {
     let mut reloader = reload::Reloader::new(config, shared.clone(), Arc::default());
     reloader.reload_changed();
     assert_eq!(shared.policy.load().version(), first);
-    std::fs::write(folder.path().join("policy.yaml"), format!("{POLICY}\n# more\n")).unwrap();
+    std::fs::write(folder.path().join("policy.yaml"), another_policy()).unwrap();
     reloader.reload_changed();
     assert_eq!(shared.policy.load().version(), first, "it may still be being written");
     reloader.reload_changed();

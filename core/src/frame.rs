@@ -98,6 +98,8 @@ impl FrameBuffer {
         self.fresh = false;
         let total = LENGTH_BYTES + length;
         if self.buffer.len() < total {
+            // Room for the whole frame at once: growing step by step would copy it again and again.
+            self.buffer.reserve(total - self.buffer.len());
             return Ok(None);
         }
         Ok(Some(self.buffer.split_to(total).freeze()))
@@ -178,6 +180,22 @@ mod tests {
         let start = buffer.buffer_mut().as_ptr();
         let whole = buffer.next_frame(1000).unwrap().unwrap();
         assert_eq!(whole.as_ptr(), start, "the frame was copied");
+    }
+
+    #[test]
+    fn a_large_frame_is_not_moved_while_it_grows() {
+        let mut buffer = FrameBuffer::new();
+        let wire = frame(&vec![7; 3_000_000]);
+        let mut parts = wire.chunks(65_536);
+        buffer.extend(parts.next().unwrap());
+        assert_eq!(buffer.next_frame(4_000_000), Ok(None));
+        let start = buffer.as_slice().as_ptr();
+        for part in parts {
+            buffer.extend(part);
+        }
+        let whole = buffer.next_frame(4_000_000).unwrap().unwrap();
+        assert_eq!(whole.as_ptr(), start, "the frame was moved");
+        assert_eq!(whole.len(), wire.len());
     }
 
     #[test]

@@ -551,3 +551,6 @@ fn outcome_of(draft: &Draft) -> Outcome {
         Outcome::PartlyDenied
     }
 }
+
+#[cfg(test)]
+mod tests;

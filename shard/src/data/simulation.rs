@@ -12,7 +12,7 @@
 //!
 //! `TIDEGATE_SIMULATION_SEEDS=from..to` runs other seeds; a failure names its seed.
 
-mod broker;
+pub(super) mod broker;
 mod client;
 
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ const SEEDS: std::ops::Range<u64> = 0..150;
 
 /// Both policies mask e-mail on `orders` and `logs` for readers, and cards on `logs` on their way
 /// in; only the first grants `orders`. Nobody is granted `secret`.
-fn policy(with_orders: bool, version: u64) -> Arc<Snapshot> {
+pub(super) fn policy(with_orders: bool, version: u64) -> Arc<Snapshot> {
     let orders = if with_orders { "{topic: orders}, " } else { "" };
     let text = format!(
         "version: 1\n\
@@ -50,7 +50,7 @@ fn policy(with_orders: bool, version: u64) -> Arc<Snapshot> {
     Arc::new(Snapshot::read(&text, "policy.yaml", version).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
-fn config(folder: &std::path::Path) -> Config {
+pub(super) fn config(folder: &std::path::Path) -> Config {
     std::fs::create_dir_all(folder.join("evidence")).unwrap();
     std::fs::write(folder.join("policy.yaml"), "version: 1\n").unwrap();
     let text = "origin: simulation\nshards: 1\n\
@@ -110,7 +110,7 @@ fn every_seed_keeps_order_secrets_and_evidence() {
     totals.unwrap().join().unwrap().unwrap();
 }
 
-fn shard(config: Arc<Config>) -> Rc<Shard> {
+pub(super) fn shard(config: Arc<Config>) -> Rc<Shard> {
     let prepared = control::prepare(&config).unwrap_or_else(|error| panic!("{error}"));
     let shared = prepared.shared.clone();
     shared.publish_cluster(Cluster { versions: Arc::new(Broker::versions()), ..Cluster::default() });

@@ -27,14 +27,14 @@ use super::client::{FETCH, HEARTBEAT, METADATA, PRODUCE, TOPICS, encoded, name};
 pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Default)]
-pub(super) struct Broker {
+pub(in super::super) struct Broker {
     waiting: VecDeque<Bytes>,
     outgoing: BytesMut,
 }
 
 impl Broker {
     /// What it offers.
-    pub(super) fn versions() -> UpstreamVersions {
+    pub(in super::super) fn versions() -> UpstreamVersions {
         let offered = [
             (ApiKey::ApiVersions, 3),
             (ApiKey::Metadata, METADATA),
@@ -47,7 +47,7 @@ impl Broker {
     }
 
     /// Takes what the gateway sent, and checks that it should have.
-    pub(super) fn take(&mut self, session: &mut Session, seed: u64) {
+    pub(in super::super) fn take(&mut self, session: &mut Session, seed: u64) {
         while let Some((frame, _)) = session.to_upstream.pop(u64::MAX) {
             let header = RequestHeader::parse(&frame).expect("the gateway sends whole headers");
             if header.api == ApiKey::Produce {
@@ -69,6 +69,16 @@ impl Broker {
             }
             self.waiting.push_back(frame);
         }
+    }
+
+    /// The answers to everything taken so far.
+    pub(in super::super) fn answer_all(&mut self) -> Bytes {
+        let mut chance = Chance(0);
+        for frame in self.waiting.drain(..) {
+            let answer = response(&frame, &mut chance);
+            self.outgoing.extend_from_slice(&answer);
+        }
+        self.outgoing.split().freeze()
     }
 
     /// Answers the next request, or sends a piece of what was answered before.

@@ -4,6 +4,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Memory that decoding one request body may take beyond the frame, in bytes: some 400,000 partitions. Over
+/// it the connection is closed.
+pub const REQUEST_DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Memory that decoding one response body may take beyond the frame, in bytes: the Metadata of millions of
+/// partitions. Over it the client's connection is closed.
+pub const RESPONSE_DECODED_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// The bounds, with defaults that suit a gateway in front of a default Kafka broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

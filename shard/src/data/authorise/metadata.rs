@@ -105,9 +105,6 @@ impl Reply {
         if self.cluster_operations {
             response.cluster_authorized_operations = operations::authorised_on_cluster(scope);
         }
-        if self.version < SAYS_AUTO_CREATION {
-            strip(response, self.version);
-        }
         Ok(true)
     }
 
@@ -164,19 +161,4 @@ fn is_new(topic: &MetadataResponseTopic) -> bool {
         .iter()
         .any(|e| e.code() == topic.error_code)
         && topic.partitions.is_empty()
-}
-
-/// Empties what a version before [`SAYS_AUTO_CREATION`] has no place for.
-fn strip(response: &mut MetadataResponse, version: i16) {
-    if version < 3 {
-        response.throttle_time_ms = 0;
-    }
-    if version < 2 {
-        response.cluster_id = None;
-    }
-    if version < 1 {
-        response.controller_id = MetadataResponse::default().controller_id;
-        response.brokers.iter_mut().for_each(|broker| broker.rack = None);
-        response.topics.iter_mut().for_each(|topic| topic.is_internal = false);
-    }
 }

@@ -91,16 +91,8 @@ pub(super) fn delete(mut call: Call<'_, '_>) -> Outcome {
     });
     let left = Left::of(!refused.is_empty(), !request.topic_names.is_empty() || !request.topics.is_empty());
     call.settle(left, &request, move |response: &mut DeleteTopicsResponse, scope, _| {
-        let mut changed = false;
-        for deleted in &mut response.responses {
-            scope.topics.forget(&deleted.topic_id);
-            let hidden = deleted.name.as_ref().filter(|_| !all && !deleted.topic_id.is_nil());
-            if hidden.is_some_and(|name| !scope.may(Operation::Describe, Resource::topic(name))) {
-                deleted.name = None;
-                changed = true;
-            }
-        }
-        Ok(merge(&mut response.responses, refused, &asked, answered_key(&asked)) || changed)
+        response.responses.iter().for_each(|deleted| scope.topics.forget(&deleted.topic_id));
+        Ok(merge(&mut response.responses, refused, &asked, answered_key(&asked)))
     })
 }
 

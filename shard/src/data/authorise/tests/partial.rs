@@ -164,6 +164,34 @@ fn a_denied_group_is_not_asked_about_even_with_no_topics() {
 }
 
 #[test]
+fn an_error_of_the_whole_leaves_no_room_for_refusals() {
+    use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+
+    let deleted = |name| {
+        let partitions = vec![OffsetDeleteRequestPartition::default()];
+        OffsetDeleteRequestTopic::default().with_name(topic(name)).with_partitions(partitions)
+    };
+    let mut gate = Gate::new(&["group: g | delete", "topic: open | read"]);
+    let topics = vec![deleted("open"), deleted("secret")];
+    let request = OffsetDeleteRequest::default().with_group_id(group("g")).with_topics(topics);
+    let (_, waiting) = gate.ask(ApiKey::OffsetDelete, 0, &request).rewritten::<OffsetDeleteRequest>();
+    let upstream = OffsetDeleteResponse::default().with_error_code(69);
+    let (got, draft): (OffsetDeleteResponse, _) = gate.respond(waiting, &upstream);
+    assert_eq!(got, upstream);
+    assert_eq!(draft.upstream_errors, [69]);
+}
+
+#[test]
+fn who_may_not_join_is_told_of_no_protocol() {
+    for (version, protocol) in [(6, Some("")), (7, None)] {
+        let request = JoinGroupRequest::default().with_group_id(group("g"));
+        let answer: JoinGroupResponse = Gate::new(&[]).ask(ApiKey::JoinGroup, version, &request).answer();
+        assert_eq!((answer.error_code, answer.generation_id), (30, -1), "v{version}");
+        assert_eq!(answer.protocol_name.as_deref(), protocol, "v{version}");
+    }
+}
+
+#[test]
 fn topics_are_deleted_by_id_once_their_names_are_known() {
     use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 

@@ -263,6 +263,19 @@ fn lists_of_groups_transactions_and_tokens_are_filtered() {
     let (got, _): (ListTransactionsResponse, _) = gate.respond(waiting, &upstream);
     assert_eq!(got.transaction_states, [state("a")]);
 
+    let touched = |name| describe_transactions_response::TopicData::default().with_topic(topic(name));
+    let described = |topics| {
+        let state = describe_transactions_response::TransactionState::default();
+        state.with_transactional_id(TransactionalId(text("a"))).with_topics(topics)
+    };
+    let mut gate = Gate::new(&["transactional_id: a | describe", "topic: open | describe"]);
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId(text("a"))]);
+    let waiting = gate.ask(ApiKey::DescribeTransactions, 0, &request).forwarded();
+    let upstream = DescribeTransactionsResponse::default()
+        .with_transaction_states(vec![described(vec![touched("secret"), touched("open")])]);
+    let (got, _): (DescribeTransactionsResponse, _) = gate.respond(waiting, &upstream);
+    assert_eq!(got.transaction_states, [described(vec![touched("open")])]);
+
     let token = |owner| {
         let token = describe_delegation_token_response::DescribedDelegationToken::default();
         token
@@ -329,10 +342,11 @@ fn configurations_of_created_topics_are_told_to_who_may_see_them() {
     let topics = ["a", "b"].map(|name| create_topics_request::CreatableTopic::default().with_name(topic(name)));
     let request = CreateTopicsRequest::default().with_topics(topics.to_vec());
     let waiting = gate.ask(ApiKey::CreateTopics, 7, &request).forwarded();
-    let upstream = CreateTopicsResponse::default().with_topics(vec![created("a"), created("b")]);
+    let failed = CreatableTopicResult::default().with_name(topic("c")).with_error_code(36);
+    let upstream = CreateTopicsResponse::default().with_topics(vec![created("a"), created("b"), failed.clone()]);
     let (got, _): (CreateTopicsResponse, _) = gate.respond(waiting, &upstream);
     let hidden = CreatableTopicResult::default().with_name(topic("b")).with_topic_config_error_code(DENIED);
-    assert_eq!(got.topics, [created("a"), hidden.with_configs(Some(Vec::new())).with_num_partitions(-1)]);
+    assert_eq!(got.topics, [created("a"), hidden.with_configs(Some(Vec::new())).with_num_partitions(-1), failed]);
 }
 
 #[test]

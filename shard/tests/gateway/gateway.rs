@@ -98,12 +98,14 @@ impl<'a> Setup<'a> {
         std::fs::write(folder.path().join("policy.yaml"), &self.policy).unwrap();
         std::fs::write(folder.path().join("upstream-secret"), "gateway-secret\n").unwrap();
         std::fs::write(folder.path().join("tidegate.yaml"), self.configuration(first_port, control_port)).unwrap();
+        let server = Authority::shared().issue("localhost", &["localhost", "127.0.0.1", "*.kafka.localhost"]);
+        std::fs::copy(server.certificate, folder.path().join("server.pem")).unwrap();
+        std::fs::copy(server.key, folder.path().join("server-key.pem")).unwrap();
         let process = serve(folder.path());
         Gateway { folder, process, first_port, control_port }
     }
 
     fn configuration(&self, first_port: u16, control_port: u16) -> String {
-        let server = Authority::shared().issue("localhost", &["localhost", "127.0.0.1", "*.kafka.localhost"]);
         let mut text = format!("origin: gateway-under-test\nshards: {}\nlisteners:\n", self.shards);
         let ca = Authority::shared().file();
         for door in DOORS {
@@ -122,13 +124,7 @@ impl<'a> Setup<'a> {
                 .unwrap(),
             }
             if door != Door::Plain {
-                write!(
-                    text,
-                    "    tls:\n      certificate_file: {}\n      key_file: {}\n",
-                    server.certificate.display(),
-                    server.key.display()
-                )
-                .unwrap();
+                text.push_str("    tls:\n      certificate_file: server.pem\n      key_file: server-key.pem\n");
             }
             match door {
                 Door::Certificate => {

@@ -148,11 +148,6 @@ impl Kafka {
             .ask(12, &MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false))
     }
 
-    /// What the broker `node` wrote to its log.
-    pub(crate) fn log(&self, node: u16) -> String {
-        self.brokers[usize::from(node) - 1].as_ref().map(Process::output).unwrap_or_default()
-    }
-
     fn properties(&self, node: u16) -> PathBuf {
         self.folder.path().join(format!("broker-{node}.properties"))
     }

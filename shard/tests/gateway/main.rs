@@ -4,12 +4,15 @@
 //! and `ports` (what everything stands on), `tls`, `idp`, `kafka` (the surroundings), `raw` and
 //! `clients` (who connects), `gateway` (what is tested), then the tests by subject.
 
+#![allow(clippy::print_stderr, reason = "measured values, and what somebody wants to know of a failed test")]
+
 mod bad_input;
 mod clients;
 mod denied;
 mod dependencies;
 mod gateway;
 mod harness;
+mod identity;
 mod idp;
 mod kafka;
 mod life;

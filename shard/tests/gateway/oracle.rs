@@ -39,8 +39,11 @@ use answer::{Answer, differences};
 pub(crate) struct Case {
     what: String,
     rights: Vec<Right>,
-    ask: Box<dyn Fn(&mut Connection, &Names) -> Result<String, String>>,
+    ask: Ask,
 }
+
+/// Sends a case's request; the answer's debug text, or why there is none.
+type Ask = Box<dyn Fn(&mut Connection, &Names) -> Result<String, String>>;
 
 /// One right: an ACL and a grant.
 #[derive(Debug, Clone, Copy)]

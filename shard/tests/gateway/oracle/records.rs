@@ -43,8 +43,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("all allowed", 11, &[topic("a", "write"), topic("b", "write")], produced),
         case("reading is not writing", 9, &[topic("a", "read"), topic("b", "read")], produced),
         case("one of two allowed", 3, &[topic("b", "write")], produced),
-        case("a topic that does not exist, allowed", 11, &[topic("none", "write")], |n| none_produced(n)),
-        case("a topic that does not exist, denied", 11, &[], |n| none_produced(n)),
+        case("a topic that does not exist, allowed", 11, &[topic("none", "write")], none_produced),
+        case("a topic that does not exist, denied", 11, &[], none_produced),
         case("a transaction, denied", 11, &[topic("a", "write"), topic("b", "write")], move |n| {
             produced(n).with_transactional_id(Some(n.transaction("t")))
         }),

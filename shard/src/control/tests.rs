@@ -216,6 +216,38 @@ fn a_bad_policy_is_refused_loudly_and_the_old_one_stays() {
 }
 
 #[test]
+fn a_changed_certificate_is_taken_over_and_half_of_a_pair_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let pair = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (old, new) = (pair(), pair());
+    let mut config = config(folder.path(), "127.0.0.1:1", None);
+    std::fs::write(at("server.pem"), old.cert.pem()).unwrap();
+    std::fs::write(at("server.key"), old.signing_key.serialize_pem()).unwrap();
+    config.listeners[0].tls = Some(crate::config::ListenerTls {
+        certificate_file: at("server.pem"),
+        key_file: at("server.key"),
+        client_ca_file: None,
+        client_auth: crate::config::ClientAuth::None,
+        principal_from: crate::config::PrincipalFrom::CommonName,
+    });
+    let shared = prepare(&config).unwrap().shared;
+    let in_use = || shared.listener_tls[0].load_full().unwrap();
+    let first = in_use();
+    let mut reloader = reload::Reloader::new(Arc::new(config), shared.clone(), Arc::default());
+
+    std::fs::write(at("server.pem"), new.cert.pem()).unwrap();
+    reloader.reload_changed();
+    reloader.reload_changed();
+    assert!(Arc::ptr_eq(&first, &in_use()), "the new certificate does not fit the old key");
+    assert!(!reloader.reload_all().ok);
+    std::fs::write(at("server.key"), new.signing_key.serialize_pem()).unwrap();
+    reloader.reload_changed();
+    reloader.reload_changed();
+    assert!(!Arc::ptr_eq(&first, &in_use()), "the pair is whole again");
+}
+
+#[test]
 fn a_changed_policy_file_is_noticed_once_it_settles() {
     let folder = tempfile::tempdir().unwrap();
     let config = Arc::new(config(folder.path(), "127.0.0.1:1", None));

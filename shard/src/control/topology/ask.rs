@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
-use kafka_protocol::protocol::{Decodable, Encodable};
 use rustls::pki_types::ServerName;
+use tidegate_core::decode;
 use tidegate_core::frame::{FrameBuffer, FrameError};
 use tidegate_core::header::{request_frame, response_body_start, response_correlation_id};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -102,8 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             .ok_or_else(|| AskError::Metadata("it offers no version of Metadata that tidegate speaks".to_owned()))?;
         // No topics: from version 1 on that is the empty list, and null would be all of them.
         let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
-        let mut body = BytesMut::new();
-        request.encode(&mut body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
+        let body = decode::encode(&request, version).map_err(|error| AskError::Metadata(error.to_string()))?;
         self.stream.write_all(&request_frame(id, ApiKey::Metadata, version, CLIENT_ID, &body)).await?;
 
         let frame = self.receive().await?;
@@ -111,9 +110,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(AskError::Metadata("it answers another request".to_owned()));
         }
         let start = response_body_start(&frame, ApiKey::Metadata, version).filter(|start| *start <= frame.len());
-        let mut body = frame.slice(start.ok_or_else(|| AskError::Metadata("it ends within its header".to_owned()))?..);
-        let response =
-            MetadataResponse::decode(&mut body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
+        let body = frame.slice(start.ok_or_else(|| AskError::Metadata("it ends within its header".to_owned()))?..);
+        let response: MetadataResponse =
+            decode::decode_response(&body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
         Ok(Metadata {
             brokers: brokers(&response)?,
             cluster_id: response.cluster_id.as_ref().map(|id| Arc::from(id.as_str())),

@@ -129,6 +129,62 @@ fn java_snappy_is_masked_for_a_java_consumer() {
 }
 
 #[test]
+fn a_share_group_sees_masked_records() {
+    let gateway = Setup::new(Kafka::shared(), POLICY).start();
+    Kafka::shared().create_topic("mask-share", 1, 1);
+    LibRdKafka.produce(&direct(), "mask-share", &[ORIGINAL, CLEAN]);
+    // Share groups begin at the end unless they are told otherwise.
+    let config = ["--alter", "--entity-type", "groups", "--entity-name", "mask-share-group", "--add-config"];
+    let config = [&config[..], &["share.auto.offset.reset=earliest"]].concat();
+    java_tool(&direct(), "kafka.admin.ConfigCommand", "--command-config", &config, "").success();
+    let class = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
+    let arguments =
+        ["--topic", "mask-share", "--group", "mask-share-group", "--max-messages", "2", "--timeout-ms", "60000"];
+    let output = java_tool(&gateway.oauth("carol"), class, "--command-config", &arguments, "").success();
+    assert_eq!(output.lines().collect::<Vec<_>>(), [MASKED, CLEAN]);
+    gateway.evidence_of("the share fetch", |entry| is_exchange(entry, "ShareFetch", "mask-share"));
+    assert_eq!(
+        findings(&gateway, "carol", "mask-share"),
+        expected(&[("email", "redact", 1), ("payment_card", "keep_last", 1), ("phone", "replace", 1)])
+    );
+}
+
+#[test]
+fn aborted_transactions_are_masked_too() {
+    let gateway = Setup::new(Kafka::shared(), POLICY).start();
+    Kafka::shared().create_topic("mask-aborted", 1, 1);
+    let (producer, _): (BaseProducer<_>, _) = create_librdkafka(&direct(), &[("transactional.id", "mask-aborting")]);
+    let patience = Duration::from_secs(60);
+    producer.init_transactions(patience).unwrap();
+    for commit in [false, true] {
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::<(), str>::to("mask-aborted").payload(ORIGINAL)).unwrap();
+        producer.flush(patience).unwrap();
+        if commit {
+            producer.commit_transaction(patience).unwrap();
+        } else {
+            producer.abort_transaction(patience).unwrap();
+        }
+    }
+    let read = |level: &str, count: usize| {
+        let group = format!("mask-aborted-{level}");
+        let settings = [("group.id", &*group), ("auto.offset.reset", "earliest"), ("isolation.level", level)];
+        let (consumer, _): (BaseConsumer<_>, _) = create_librdkafka(&gateway.oauth("carol"), &settings);
+        consumer.subscribe(&["mask-aborted"]).unwrap();
+        let mut values = Vec::new();
+        crate::process::until("the messages", patience, || {
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+                values.push(String::from_utf8_lossy(message.payload().unwrap()).into_owned());
+            }
+            (values.len() == count).then_some(())
+        });
+        values
+    };
+    assert_eq!(read("read_uncommitted", 2), [MASKED, MASKED]);
+    assert_eq!(read("read_committed", 1), [MASKED]);
+}
+
+#[test]
 fn what_is_masked_on_its_way_in_is_not_stored() {
     let gateway = Setup::new(Kafka::shared(), POLICY).start();
     Kafka::shared().create_topic("mask-in", 1, 1);

@@ -182,6 +182,36 @@ fn an_error_of_the_whole_leaves_no_room_for_refusals() {
 }
 
 #[test]
+fn coordinators_of_unknown_things_are_not_asked_for() {
+    let grants = ["cluster: true | cluster_action", "group: '*' | describe", "transactional_id: '*' | describe"];
+    // Share groups have coordinators from v6 on.
+    for (version, kind) in [(1, 2), (5, 2), (6, 3), (6, -1)] {
+        let request = FindCoordinatorRequest::default().with_key_type(kind);
+        let request =
+            if version < 4 { request.with_key(text("k")) } else { request.with_coordinator_keys(vec![text("k")]) };
+        let answer: FindCoordinatorResponse =
+            Gate::new(&grants).ask(ApiKey::FindCoordinator, version, &request).answer();
+        let code = answer.coordinators.first().map_or(answer.error_code, |coordinator| coordinator.error_code);
+        assert_eq!(code, 42, "v{version} type {kind}");
+    }
+}
+
+#[test]
+fn each_user_is_told_once_that_credentials_may_not_be_altered() {
+    use kafka_protocol::messages::alter_user_scram_credentials_request::{
+        ScramCredentialDeletion, ScramCredentialUpsertion,
+    };
+
+    let request = AlterUserScramCredentialsRequest::default()
+        .with_deletions(["bob", "carol"].map(|name| ScramCredentialDeletion::default().with_name(text(name))).to_vec())
+        .with_upsertions(vec![ScramCredentialUpsertion::default().with_name(text("bob"))]);
+    let answer: AlterUserScramCredentialsResponse =
+        Gate::new(&[]).ask(ApiKey::AlterUserScramCredentials, 0, &request).answer();
+    let told: Vec<_> = answer.results.iter().map(|result| (&*result.user, result.error_code)).collect();
+    assert_eq!(told, [("bob", 31), ("carol", 31)]);
+}
+
+#[test]
 fn who_may_not_join_is_told_of_no_protocol() {
     for (version, protocol) in [(6, Some("")), (7, None)] {
         let request = JoinGroupRequest::default().with_group_id(group("g"));
@@ -272,6 +302,10 @@ fn unknown_ids_are_acknowledged_to_nobody() {
         .with_port(9092);
     let upstream = ShareAcknowledgeResponse::default().with_responses(vec![result]).with_node_endpoints(vec![endpoint]);
     let (got, _): (ShareAcknowledgeResponse, _) = gate.respond(waiting, &upstream);
+    let (_, again) = gate.ask(ApiKey::ShareAcknowledge, 1, &request).rewritten::<ShareAcknowledgeRequest>();
+    let failed = ShareAcknowledgeResponse::default().with_error_code(122);
+    let (of_failed, _): (ShareAcknowledgeResponse, _) = gate.respond(again, &failed);
+    assert_eq!(of_failed, failed, "an error of the whole stands alone");
     let told: Vec<_> = got.responses.iter().map(|t| (t.topic_id, t.partitions[0].error_code)).collect();
     assert_eq!(told, [(id(3), 100), (id(2), 29), (id(1), 0)]);
     assert_eq!((&*got.node_endpoints[0].host, got.node_endpoints[0].port), ("gw", 9104));

@@ -97,7 +97,20 @@ pub const fn handling(api: ApiKey) -> Option<Handling> {
 /// The versions of `api` that Tidegate enforces; `None` where it serves none.
 #[must_use]
 pub fn enforced(api: ApiKey) -> Option<VersionRange> {
-    handling(api).map(|_| api.valid_versions())
+    handling(api).map(|_| {
+        let range = api.valid_versions();
+        VersionRange { min: range.min, max: range.max.min(highest_readable(api)) }
+    })
+}
+
+/// The highest version in which `kafka-protocol` 0.18 reads requests of `api`, where its table of
+/// APIs names a higher one. What cannot be read cannot be enforced.
+const fn highest_readable(api: ApiKey) -> i16 {
+    match api {
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+        ApiKey::InitProducerId => 5,
+        _ => i16::MAX,
+    }
 }
 
 /// Whether `version` of `api` is one that Tidegate enforces.
@@ -128,6 +141,20 @@ mod tests {
         for api in [ApiKey::Vote, ApiKey::BrokerRegistration, ApiKey::Envelope, ApiKey::WriteTxnMarkers, ApiKey::AlterPartition] {
             assert_eq!(enforced(api), None, "{api:?}");
             assert!(!is_enforced(api, 0));
+        }
+    }
+
+    #[test]
+    fn versions_whose_requests_cannot_be_read_are_not_enforced() {
+        use kafka_protocol::messages::{InitProducerIdRequest, OffsetCommitRequest, OffsetFetchRequest};
+        use kafka_protocol::protocol::Message;
+        let readable = [
+            (ApiKey::OffsetCommit, OffsetCommitRequest::VERSIONS),
+            (ApiKey::OffsetFetch, OffsetFetchRequest::VERSIONS),
+            (ApiKey::InitProducerId, InitProducerIdRequest::VERSIONS),
+        ];
+        for (api, versions) in readable {
+            assert_eq!(enforced(api).unwrap().max, versions.max, "{api:?}");
         }
     }
 

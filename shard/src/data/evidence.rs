@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_fn;
 use tidegate_audit::log::{CommitError, ShardLog};
@@ -140,6 +140,8 @@ pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetric
                 do_chore(&evidence, shard);
             }
             Err(error) => {
+                let waiting = evidence.log.borrow().pending_bytes();
+                metrics.evidence_pending_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
                 if !failing {
                     tracing::error!(shard, %error, "evidence cannot be written; responses are held back until it can");
                     failing = true;
@@ -161,6 +163,7 @@ pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetric
 }
 
 async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64, CommitError> {
+    let begun = Instant::now();
     let (mut committed, bytes) = {
         let mut log = evidence.log.borrow_mut();
         let bytes = log.pending_bytes();
@@ -171,6 +174,8 @@ async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64
         let handle = evidence.log.borrow_mut().sync_handle();
         committed = runtime::spawn_blocking(move || handle.sync()).await?;
     }
+    metrics.commit_latency.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+    metrics.evidence_pending_bytes.set(i64::try_from(evidence.log.borrow().pending_bytes()).unwrap_or(i64::MAX));
     metrics.evidence_commits.increment();
     metrics.evidence_bytes.add(bytes as u64);
     metrics.evidence_entries.add(evidence.appended.replace(0));

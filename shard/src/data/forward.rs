@@ -14,7 +14,7 @@ use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::words::Timestamp;
 use uuid::Uuid;
 
-use super::session::{Exchange, Held, HeldFor, InFlight, Pending, Session};
+use super::session::{Counted, Exchange, Held, HeldFor, InFlight, Pending, Session};
 use super::shard::Shard;
 use super::stage::{Draft, Request, answer_frame, Respond, StageError, Verdict};
 use super::{authorise, login, records};
@@ -127,9 +127,9 @@ impl Session {
     fn carry_out(&mut self, shard: &Shard, request: Request, verdict: Verdict, exchange: Exchange, now: Timestamp) {
         let version = request.version();
         match verdict {
-            Verdict::Forward => self.send_upstream(request.frame.clone(), &request, version, None, exchange),
+            Verdict::Forward => self.send_upstream(shard, request.frame.clone(), &request, version, None, exchange),
             Verdict::ForwardThen(respond) => {
-                self.send_upstream(request.frame.clone(), &request, version, Some(respond), exchange);
+                self.send_upstream(shard, request.frame.clone(), &request, version, Some(respond), exchange);
             }
             Verdict::Rewrite { version, body, respond } => {
                 let frame = if version == request.version() {
@@ -138,7 +138,7 @@ impl Session {
                     let id = request.header.correlation_id;
                     header::request_frame(id, request.api(), version, request.client_id(), &body)
                 };
-                self.send_upstream(frame, &request, version, Some(respond), exchange);
+                self.send_upstream(shard, frame, &request, version, Some(respond), exchange);
             }
             Verdict::Answer(body) => self.answer(shard, &request, &body, exchange, now),
             Verdict::ForwardWithoutResponse { body } => {
@@ -166,6 +166,7 @@ impl Session {
 
     fn send_upstream(
         &mut self,
+        shard: &Shard,
         frame: Bytes,
         request: &Request,
         upstream_version: i16,
@@ -173,6 +174,7 @@ impl Session {
         exchange: Exchange,
     ) {
         self.pending.push_back(Pending::Upstream(Box::new(InFlight {
+            counted: Counted::new(&shard.metrics),
             correlation_id: request.header.correlation_id,
             api: request.api(),
             version: request.version(),

@@ -60,8 +60,28 @@ pub enum Pending {
     },
 }
 
+/// Counts a request as in flight for as long as it lives, however it ends.
+pub struct Counted(Arc<ShardMetrics>);
+
+impl Counted {
+    /// One more.
+    #[must_use]
+    pub fn new(metrics: &Arc<ShardMetrics>) -> Self {
+        metrics.requests_in_flight.add(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.requests_in_flight.add(-1);
+    }
+}
+
 /// A request under way at the upstream.
 pub struct InFlight {
+    /// Its place in the metrics.
+    pub counted: Counted,
     /// The client's correlation id, kept towards the upstream.
     pub correlation_id: i32,
     /// The API.

@@ -208,7 +208,29 @@ fn bind_all(config: &Config) -> anyhow::Result<Sockets> {
     Ok(sockets)
 }
 
-async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Sockets, log: ShardLog) -> anyhow::Result<()> {
+/// Says that a shard is up for as long as it lives, however it ends.
+struct Up(Arc<Shared>);
+
+impl Up {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.readiness.shard_up();
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.readiness.shard_down();
+    }
+}
+
+async fn run(
+    id: usize,
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    log: ShardLog,
+) -> anyhow::Result<()> {
     let shard = Rc::new(new_shard(id, config, shared, log));
     let metrics = shard.metrics.clone();
     let committing = runtime::spawn(evidence::commit(shard.evidence.clone(), shard.id, metrics));
@@ -221,7 +243,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
         stops.push(stop);
         accepting.push(runtime::spawn(accept::accept(shard.clone(), listener, target, socket)));
     }
-    shard.shared.readiness.shard_up();
+    let up = Up::new(&shard.shared);
 
     tick_until_draining(&shard).await;
     for stop in &stops {
@@ -231,7 +253,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
         task.await;
     }
     drain(&shard).await;
-    shard.shared.readiness.shard_down();
+    drop(up);
     write_notices(&shard);
     shard.note(Kind::Stop, Outcome::Allowed, "stopped");
     shard.evidence.stop();

@@ -4,9 +4,9 @@
 //! it do so (scan, mask, filter, address rewrite); then its entry is appended and the frame waits
 //! in the outbox for its evidence.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataResponse};
-use kafka_protocol::protocol::Decodable;
+use tidegate_core::decode::decode_response;
 use tidegate_core::event::Outcome;
 use tidegate_core::header;
 use tidegate_core::words::Timestamp;
@@ -59,7 +59,7 @@ impl Session {
     }
 
     fn pass_on(&mut self, shard: &Shard, in_flight: InFlight, frame: Bytes, now: Timestamp) {
-        let InFlight { correlation_id, api, version, upstream_version, respond, mut exchange } = in_flight;
+        let InFlight { correlation_id, api, version, upstream_version, respond, mut exchange, counted } = in_flight;
         // What ended since the request was sent must not be served any more.
         if !self.still_authorised(shard, now) {
             return;
@@ -87,6 +87,7 @@ impl Session {
         shard.publish_addresses(self.listener);
         let sequence = self.record(shard, exchange, frame.len(), now);
         self.to_client.push(frame, sequence);
+        drop(counted);
     }
 
     /// Moves the gateway's own answers that are at the head of the queue to the client.
@@ -105,8 +106,7 @@ impl Session {
     /// unknown, and the held request is then answered so.
     fn learn_topics(&mut self, shard: &Shard, frame: &Bytes) {
         let Some(start) = header::response_body_start(frame, ApiKey::Metadata, 12) else { return };
-        let mut body = frame.slice(start..);
-        let Ok(response) = MetadataResponse::decode(&mut body, 12) else { return };
+        let Ok(response) = decode_response::<MetadataResponse>(&frame.slice(start..), 12) else { return };
         let mut topics = shard.topics.borrow_mut();
         for topic in &response.topics {
             match &topic.name {
@@ -114,7 +114,6 @@ impl Session {
                 _ => topics.forget(&topic.topic_id),
             }
         }
-        debug_assert!(!body.has_remaining());
     }
 
     /// The upstream is gone: what is queued for the client still leaves, then the connection ends,

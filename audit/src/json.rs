@@ -27,6 +27,7 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::PolicyLoaded) => "policy_loaded",
         Ok(Kind::PolicyRefused) => "policy_refused",
         Ok(Kind::Gap) => "gap",
+        Ok(Kind::Reconfigured) => "reconfigured",
     }
 }
 

@@ -103,6 +103,8 @@ pub enum Kind {
     PolicyRefused = 9,
     /// Evidence was lost or delayed: overload, a full disk, an I/O error.
     Gap = 10,
+    /// A certificate, key or secret in use changed, or a new one was refused.
+    Reconfigured = 11,
 }
 
 /// How an exchange ended, seen by policy.

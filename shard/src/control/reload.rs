@@ -224,6 +224,7 @@ impl Reloader {
         let files = listener.tls.as_ref()?;
         let built = tls::server(files);
         self.metrics.reloaded("tls", built.is_ok());
+        self.note_reconfigured(&format!("certificate of listener {}", listener.name), built.as_ref().err());
         match built {
             Ok(config) => {
                 self.shared.listener_tls.get(index)?.store(Some(Arc::new(config)));
@@ -243,6 +244,7 @@ impl Reloader {
         if let Some(files) = &self.config.upstream.tls {
             let built = tls::upstream(files);
             self.metrics.reloaded("upstream_tls", built.is_ok());
+            self.note_reconfigured("TLS towards the upstream", built.as_ref().err());
             match built {
                 Ok(config) => self.shared.upstream_tls.store(Some(Arc::new(config))),
                 Err(error) => {
@@ -255,6 +257,7 @@ impl Reloader {
         if let Some(file) = self.config.upstream.sasl.secret_file() {
             let read = secrets::upstream_login(&self.config.upstream.sasl);
             self.metrics.reloaded("upstream_secret", read.is_ok());
+            self.note_reconfigured("secret for the upstream", read.as_ref().err());
             match read {
                 Ok(login) => self.shared.upstream_login.store(Arc::new(login)),
                 Err(error) => {
@@ -264,6 +267,16 @@ impl Reloader {
             }
         }
         problems
+    }
+
+    /// Has the evidence say that something in use was replaced, or would have been.
+    fn note_reconfigured(&self, what: &str, error: Option<&impl std::fmt::Display>) {
+        let detail = match error {
+            None => format!("{what}: a new one is in use"),
+            Some(error) => format!("{what}: a new one was refused, the old one stays: {error}"),
+        };
+        let version = self.shared.policy.load().version();
+        self.shared.notices.put(notice(Kind::Reconfigured, version, detail));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Kafka record batches (magic 2), walked over their raw bytes.
 //!
 //! Layout: KIP-98, "Message Format", and Kafka's `DefaultRecordBatch`. Reading order: `walk` (where
-//! things stand), `codec` (bounded decompression), `rewrite` (edited batches), `build` (batches for
-//! tests and the demo), `varint`.
+//! things stand), `inspection` (from batch to batch, in steps), `codec` (bounded decompression),
+//! `rewrite` (edited batches), `build` (batches for tests and the demo), `varint`.
 //!
 //! Invariants: every byte that a client could read as a data record was shown to [`Inspect`]; a
 //! batch that nobody edits leaves as the very bytes that came; nothing is allocated per record on
@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 pub mod build;
 mod codec;
+mod inspection;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,8 @@ mod varint;
 mod walk;
 
 pub use codec::{Codec, SnappyFraming};
-use codec::{Codecs, Plain};
-use rewrite::Edited;
-use walk::{BatchHeader, HEADER_BYTES, RawRecord};
+pub use inspection::{Inspection, Inspector};
+use walk::BatchHeader;
 
 use crate::limits::Limits;
 
@@ -243,113 +243,4 @@ pub fn summarise_intact(records: &[u8]) -> (Summary, Option<BatchError>) {
 /// [`BatchError`] at the first batch that cannot be walked.
 pub fn inspect(records: &Bytes, limits: &Limits, inspect: &mut dyn Inspect) -> Result<Inspected, BatchError> {
     Inspector::default().inspect(records, limits, inspect)
-}
-
-/// Decompression buffers above this are let go after use, so that one large batch does not weigh
-/// on the shard for ever.
-const RETAINED_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Walks and rewrites record batches, and keeps its buffers between them.
-#[derive(Debug, Default)]
-pub struct Inspector {
-    codecs: Codecs,
-    plain: Plain,
-}
-
-impl Inspector {
-    /// Walks every batch in `records`, shows every data record to `inspect`, and rewrites what it
-    /// edits. Control batches pass as they are and unseen; a partial tail is cut off.
-    ///
-    /// # Errors
-    /// [`BatchError`] at the first batch that cannot be walked. Records before it have been shown.
-    pub fn inspect(
-        &mut self,
-        records: &Bytes,
-        limits: &Limits,
-        inspect: &mut dyn Inspect,
-    ) -> Result<Inspected, BatchError> {
-        let mut summary = Summary::default();
-        // Stays empty as long as nothing is edited.
-        let mut rewritten: Vec<u8> = Vec::new();
-        let mut at = 0;
-        while let Some(header) = walk::header(&records[at..])? {
-            let batch = &records[at..at + header.total];
-            if crc_fast::crc32_iscsi(&batch[walk::at::ATTRIBUTES..]) != header.crc {
-                return Err(BatchError::Crc);
-            }
-            summary.add(&header);
-            let before = &records[..at];
-            if !self.batch(before, batch, &header, limits, inspect, &mut rewritten)? && !rewritten.is_empty() {
-                rewritten.extend_from_slice(batch);
-            }
-            at += header.total;
-        }
-        self.plain.shrink(RETAINED_BYTES_MAX);
-        let changed = !rewritten.is_empty() || at < records.len();
-        let records = if rewritten.is_empty() { records.slice(..at) } else { rewritten.into() };
-        Ok(Inspected { records, changed, summary })
-    }
-
-    /// Shows one batch's records. Where any is edited, appends the rewritten batch to `rewritten`,
-    /// after `before` if it is the first, and returns true.
-    fn batch(
-        &mut self,
-        before: &[u8],
-        batch: &[u8],
-        header: &BatchHeader,
-        limits: &Limits,
-        inspect: &mut dyn Inspect,
-        rewritten: &mut Vec<u8>,
-    ) -> Result<bool, BatchError> {
-        if header.count > limits.batch_records_max {
-            let max = u64::from(limits.batch_records_max);
-            return Err(BatchError::OverLimit { limit: "batch_records_max", max });
-        }
-        let stored = &batch[HEADER_BYTES..];
-        // What compaction leaves of a batch that lost its last record is a header alone.
-        if header.is_control() || (header.count == 0 && stored.is_empty()) {
-            return Ok(false);
-        }
-        let codec = header.codec()?;
-        let payload = if codec == Codec::None {
-            stored
-        } else {
-            let limit = limits.batch_decompressed_bytes_max as usize;
-            self.codecs.decompress(codec, stored, limit, &mut self.plain)?;
-            self.plain.written()
-        };
-        let edits = show(payload, header, limits, inspect)?;
-        if edits.is_empty() {
-            return Ok(false);
-        }
-        if rewritten.is_empty() {
-            rewritten.reserve(before.len() + batch.len());
-            rewritten.extend_from_slice(before);
-        }
-        let form = (codec, codec::framing(stored));
-        rewrite::rewrite(batch, form, payload, &edits, &mut self.codecs, rewritten)?;
-        Ok(true)
-    }
-}
-
-/// Shows each record of `payload` and gathers what is to be edited.
-fn show(
-    payload: &[u8],
-    header: &BatchHeader,
-    limits: &Limits,
-    inspect: &mut dyn Inspect,
-) -> Result<Vec<Edited>, BatchError> {
-    let mut edits = Vec::new();
-    let mut at = 0;
-    for _ in 0..header.count {
-        let raw = RawRecord::read(payload, at, limits)?;
-        at = raw.whole.end;
-        if let Some(edit) = inspect.inspect(&raw.borrow(payload, header)) {
-            edits.extend(Edited::new(payload, raw, edit));
-        }
-    }
-    if at != payload.len() {
-        return Err(BatchError::Malformed("more bytes than the counted records"));
-    }
-    Ok(edits)
 }

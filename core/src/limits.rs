@@ -12,6 +12,11 @@ pub const REQUEST_DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// partitions. Over it the client's connection is closed.
 pub const RESPONSE_DECODED_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// How much of records one connection may have scanned before the shard's other connections get their
+/// turn, in bytes: some 100 to 200 µs at 0.7 to 1.3 GB/s with a core's caches shared. Nobody gets an
+/// error; what is larger is done in several turns. Not configurable: it follows from the scan's speed.
+pub const SCAN_TURN_BYTES: usize = 128 * 1024;
+
 /// The bounds, with defaults that suit a gateway in front of a default Kafka broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -18,6 +18,7 @@ use super::walk::{HEADER_BYTES, PREFIX_BYTES, RawRecord, at, field};
 use super::{BatchError, FieldEdit, RecordEdit};
 
 /// One record and what it becomes.
+#[derive(Debug)]
 pub(super) struct Edited {
     pub(super) raw: RawRecord,
     pub(super) edit: RecordEdit,

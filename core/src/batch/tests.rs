@@ -354,3 +354,62 @@ fn an_inspector_may_be_used_again_after_an_error() {
         assert_eq!(reference::decode(&rewritten.records)[0].records[0].value.as_deref(), Some(&b"masked"[..]));
     }
 }
+
+/// Inspects in steps of `work`; what came of it, and how many steps it took.
+fn in_steps(
+    records: &Bytes,
+    work: usize,
+    edit: impl FnMut(&Record<'_>) -> Option<RecordEdit>,
+) -> (Result<Inspected, (BatchError, Inspected)>, usize) {
+    let mut inspection = Inspection::new(records.clone());
+    let (mut inspect, limits) = (By(edit), Limits::default());
+    for steps in 1.. {
+        // Another inspector each time: nothing of a step is left in it.
+        match Inspector::default().step(&mut inspection, &limits, &mut inspect, &mut work.clone()) {
+            Ok(false) => {}
+            Ok(true) => return (Ok(inspection.finish()), steps),
+            Err(error) => return (Err((error, inspection.finish())), steps),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn steps_come_to_the_same_as_one_go() {
+    let some = |record: &Record<'_>| if record.offset % 3 == 0 { value_edit(b"masked") } else { None };
+    let all: Vec<u8> = batches().iter().flat_map(|batch| batch.build().unwrap().to_vec()).collect();
+    let mut with_tail = all.clone();
+    with_tail.extend_from_slice(&all[..50]);
+    for records in [Bytes::from(all), Bytes::from(with_tail)] {
+        let at_once = run(&records, some).unwrap();
+        let mut before = usize::MAX;
+        for work in [1, 100, 1000, 10_000, usize::MAX] {
+            let (stepped, steps) = in_steps(&records, work, some);
+            assert_eq!(stepped.unwrap(), at_once, "steps of {work}");
+            assert!(steps <= before, "{steps} steps of {work}, {before} of less");
+            before = steps;
+        }
+        assert_eq!(before, 1);
+        let (_, steps) = in_steps(&records, 1, some);
+        assert!(steps as u64 >= at_once.summary.records, "a step of no more than a record: {steps}");
+    }
+}
+
+#[test]
+fn what_was_sound_before_a_bad_batch_is_left() {
+    let all = |record: &Record<'_>| record.value.and_then(|_| value_edit(b"masked"));
+    for edited in [false, true] {
+        let good = batches()[0].build().unwrap();
+        let mut bytes = good.to_vec();
+        bytes.extend_from_slice(&good);
+        *bytes.last_mut().unwrap() ^= 1;
+        for work in [1, usize::MAX] {
+            let (stepped, _) =
+                in_steps(&Bytes::from(bytes.clone()), work, |record| if edited { all(record) } else { None });
+            let (error, sound) = stepped.unwrap_err();
+            assert_eq!(error, BatchError::Crc);
+            let expected = if edited { run(&good, all).unwrap() } else { run(&good, |_| None).unwrap() };
+            assert_eq!(sound, Inspected { changed: true, ..expected });
+        }
+    }
+}

@@ -372,20 +372,39 @@ fn a_client_that_never_reads_costs_bounded_memory() {
 
 #[test]
 fn idle_connections_are_cheap() {
-    // Each takes two descriptors of this process's limit here and two in the gateway.
-    const CONNECTIONS: usize = 400;
+    // Each takes one descriptor here and in the broker, and two in the gateway.
+    let connections = 10_000.min((raise_open_files() - 500) / 2);
     let gateway = Setup::new(Kafka::shared(), &policy("read", "")).start();
     let token = Idp::shared().token("alice", &[]);
-    let connect = || Connection::plain(("127.0.0.1", gateway.port(Door::Plain))).login_token(&token);
-    let mut connections: Vec<Connection> = (0..50).map(|_| connect()).collect();
+    let connect = |count: usize| -> Vec<Connection> {
+        let one = || Connection::plain(("127.0.0.1", gateway.port(Door::Plain))).login_token(&token);
+        let few = || (0..count / 8).map(|_| one()).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(few)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    let mut open = connect(80);
     let before = resident_bytes(gateway.process().id());
-    connections.extend((0..CONNECTIONS).map(|_| connect()));
-    let each = (resident_bytes(gateway.process().id()).saturating_sub(before)) / CONNECTIONS as u64;
-    eprintln!("an idle connection: {each} bytes of the gateway's memory");
+    open.extend(connect(connections - 80));
+    let each = resident_bytes(gateway.process().id()).saturating_sub(before) / connections as u64;
+    eprintln!("{connections} idle connections: {each} bytes of the gateway's memory each");
     assert!(each < 64 * 1024, "{each} bytes for an idle connection");
-    for connection in connections.iter_mut().step_by(50) {
+    for connection in open.iter_mut().step_by(500) {
         connection.ask(12, &metadata_of_nothing());
     }
+}
+
+/// Lets this process open as many files as it may; how many that are.
+fn raise_open_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let hard: usize = line.split_whitespace().nth(4).unwrap().parse().unwrap();
+    let process = std::process::id().to_string();
+    let mut prlimit = std::process::Command::new("prlimit");
+    let raised = prlimit.args(["--pid", &process, &format!("--nofile={hard}:{hard}")]).status().unwrap();
+    assert!(raised.success(), "the limit of open files cannot be raised to {hard}");
+    hard
 }
 
 /// Resident memory of a process.

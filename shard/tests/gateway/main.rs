@@ -10,6 +10,7 @@ mod bad_input;
 mod clients;
 mod denied;
 mod dependencies;
+mod evidence;
 mod gateway;
 mod harness;
 mod identity;

@@ -16,7 +16,7 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use tidegate_core::words::{Operation, Resource};
 
 use super::super::addresses::NoAddress;
-use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
+use super::super::stage::{Draft, Progress, Request, Respond, Scope, StageError, Verdict};
 use super::codec;
 use super::outcome::{Answer, note_upstream_errors};
 
@@ -200,15 +200,15 @@ where
         body: Bytes,
         scope: &mut Scope<'_>,
         draft: &mut Draft,
-    ) -> Result<Option<Bytes>, StageError> {
+    ) -> Result<Progress, StageError> {
         let Self { api, version, asked_in, edit, .. } = *self;
         let unfit = |version, reason| StageError::Response { api, version, reason };
         let mut response: R = codec::decode_response(&body, asked_in).map_err(|reason| unfit(asked_in, reason))?;
         note_upstream_errors(&response, draft);
         let changed = edit(&mut response, scope, draft).map_err(|Unfit(reason)| unfit(asked_in, reason))?;
         if !changed && asked_in == version {
-            return Ok(None);
+            return Ok(Progress::Done(None));
         }
-        codec::encode(&response, version).map(Some).map_err(|reason| unfit(version, reason))
+        codec::encode(&response, version).map(|body| Progress::Done(Some(body))).map_err(|reason| unfit(version, reason))
     }
 }

@@ -13,7 +13,7 @@ use tidegate_policy::view::View;
 use uuid::Uuid;
 
 use super::super::super::addresses::{Addresses, Scheme};
-use super::super::super::stage::{Draft, OnUnparseable, Request, Respond, Scope, StageError, Verdict};
+use super::super::super::stage::{Draft, OnUnparseable, Progress, Request, Respond, Scope, StageError, Verdict};
 use super::super::super::topics::TopicIds;
 use super::super::{authorise, codec};
 
@@ -75,6 +75,7 @@ impl Gate {
             addresses: &mut self.addresses,
             on_unparseable: OnUnparseable::Reject,
             may_resolve: self.may_resolve,
+            work: usize::MAX,
         }
     }
 
@@ -96,14 +97,22 @@ impl Gate {
     pub(super) fn respond<U: Encodable, R: Decodable>(&mut self, waiting: Waiting, upstream: &U) -> (R, Draft) {
         let Waiting { asked_in, version, respond, mut draft } = waiting;
         let sent = body(upstream, asked_in);
-        let passed = respond.respond(sent.clone(), &mut self.scope(), &mut draft).unwrap_or_else(|e| panic!("{e}"));
+        let passed = done(respond.respond(sent.clone(), &mut self.scope(), &mut draft)).unwrap_or_else(|e| panic!("{e}"));
         (codec::decode(&passed.unwrap_or(sent), version).unwrap(), draft)
     }
 
     /// As [`Gate::respond`], with bytes.
     pub(super) fn respond_bytes(&mut self, waiting: Waiting, sent: Bytes) -> Result<Option<Bytes>, StageError> {
         let Waiting { respond, mut draft, .. } = waiting;
-        respond.respond(sent, &mut self.scope(), &mut draft)
+        done(respond.respond(sent, &mut self.scope(), &mut draft))
+    }
+}
+
+/// Nothing here scans records, so one turn does.
+fn done(progress: Result<Progress, StageError>) -> Result<Option<Bytes>, StageError> {
+    match progress? {
+        Progress::Done(body) => Ok(body),
+        Progress::Again(_) => panic!("another turn is wanted"),
     }
 }
 
@@ -175,6 +184,7 @@ pub(super) fn name(verdict: &Verdict) -> &'static str {
         Verdict::Answer(_) => "Answer",
         Verdict::Resolve(_) => "Resolve",
         Verdict::ForwardWithoutResponse { .. } => "ForwardWithoutResponse",
+        Verdict::Again(_) => "Again",
         Verdict::Close(_) => "Close",
     }
 }

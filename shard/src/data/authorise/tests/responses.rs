@@ -169,7 +169,7 @@ fn operations_are_policys_not_the_upstreams() {
     assert_eq!(got.topics[0].topic_authorized_operations, bits(&[4, 8]));
     assert_eq!(got.cluster_authorized_operations, bits(&[5, 8]) | bits(&[12]), "who writes may write idempotently");
 
-    let mut gate = Gate::new(&["group: g | read, delete"]);
+    let mut gate = Gate::new(&["group: g | read, delete", "cluster: true | create"]);
     let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(text("g"))]);
     let request = request.with_include_authorized_operations(true);
     let waiting = gate.ask(ApiKey::DescribeGroups, 5, &request).forwarded();

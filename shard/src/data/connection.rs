@@ -2,7 +2,8 @@
 //! sockets and the session's buffers, and the session decides.
 //!
 //! One task for four directions needs no lock and no channel. Back-pressure is TCP's own: what
-//! cannot be queued is not read. A round is bounded, so that a busy connection lets others run.
+//! cannot be queued is not read. A poll is bounded in rounds and in the bytes it scans, so that a busy
+//! connection lets others run.
 
 use std::future::Future;
 use std::io;
@@ -98,6 +99,7 @@ pub async fn serve(
 
 impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.session.begin_turn();
         for _ in 0..ROUNDS {
             let now = self.shard.now();
             self.check_deadlines(now);
@@ -111,6 +113,9 @@ impl Connection {
             progress |= self.write_client(cx, now);
             if self.is_over(now) {
                 return Poll::Ready(());
+            }
+            if self.session.is_spent() {
+                break;
             }
             if !progress {
                 self.wait(cx, now);

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::session::{Counted, Exchange, Held, HeldFor, InFlight, Pending, Session};
 use super::shard::Shard;
-use super::stage::{Draft, Request, answer_frame, Respond, StageError, Verdict};
+use super::stage::{Decide, Draft, Request, answer_frame, Respond, StageError, Verdict};
 use super::{authorise, login, records};
 use crate::shared::Refusal;
 
@@ -28,7 +28,7 @@ impl Session {
     /// Takes requests out of the client's bytes while it may. Returns whether anything happened.
     pub fn take_requests(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let mut progress = self.resume_held(shard, now);
-        while self.takes_requests(shard) {
+        while self.takes_requests(shard) && !self.is_spent() {
             let limit = match self.principal {
                 Some(_) => shard.limits.frame_bytes_max,
                 None => shard.limits.frame_unauthenticated_bytes_max,
@@ -55,12 +55,21 @@ impl Session {
             self.client_id = Arc::from(request.client_id());
         }
         if let Some(request) = self.greet(shard, request, now) {
-            self.handle(shard, request, now, now, true);
+            self.handle(shard, request, now, now, true, None);
         }
     }
 
-    /// Decides on one request. `may_resolve` is false where it was held for topic ids before.
-    fn handle(&mut self, shard: &Shard, request: Request, started: Timestamp, now: Timestamp, may_resolve: bool) {
+    /// Decides on one request. `may_resolve` is false where it was held for topic ids before;
+    /// `decide` goes on where an earlier turn ended.
+    fn handle(
+        &mut self,
+        shard: &Shard,
+        request: Request,
+        started: Timestamp,
+        now: Timestamp,
+        may_resolve: bool,
+        decide: Option<Box<dyn Decide>>,
+    ) {
         let (key, version) = (request.api(), request.version());
         let Some(handling) = api::handling(key) else {
             let reason = format!("{key:?} is not served to clients");
@@ -73,7 +82,7 @@ impl Session {
         if !self.still_authorised(shard, now) {
             return;
         }
-        self.decide(shard, request, handling, started, now, may_resolve);
+        self.decide(shard, request, handling, started, now, may_resolve, decide);
     }
 
     /// Checks that the token and at least one grant still hold; closes where they do not.
@@ -99,14 +108,17 @@ impl Session {
         started: Timestamp,
         now: Timestamp,
         may_resolve: bool,
+        decide: Option<Box<dyn Decide>>,
     ) {
         let Some(view) = self.view.take() else { return self.close() };
         let mut draft = Draft::default();
         let fetches = &mut self.fetches;
-        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, |scope| match handling {
-            Handling::Records => records::request(&request, fetches, scope, &mut draft),
-            Handling::Inspected => authorise::authorise(&request, scope, &mut draft),
-            Handling::Opaque | Handling::Local => Ok(Verdict::Forward),
+        let work = &mut self.work;
+        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, work, |scope| match (decide, handling) {
+            (Some(decide), _) => decide.decide(scope, &mut draft),
+            (None, Handling::Records) => records::request(&request, fetches, scope, &mut draft),
+            (None, Handling::Inspected) => authorise::authorise(&request, scope, &mut draft),
+            (None, Handling::Opaque | Handling::Local) => Ok(Verdict::Forward),
         });
         let policy_version = view.version();
         self.view = Some(view);
@@ -149,7 +161,11 @@ impl Session {
                 self.record(shard, exchange, 0, now);
                 self.to_upstream.push(frame, 0);
             }
-            Verdict::Resolve(ids) => self.resolve(shard, request, &ids, exchange, now),
+            Verdict::Resolve(ids) => self.resolve(shard, request, ids, exchange, now),
+            Verdict::Again(decide) => {
+                let (started, until) = (exchange.started, Timestamp::MAX);
+                self.held = Some(Held { request, started, reason: HeldFor::Turn, until, decide: Some(decide) });
+            }
             Verdict::Close(reason) => {
                 self.record(shard, exchange, 0, now);
                 self.refuse(shard, Refusal::Unsupported, reason, now);
@@ -198,14 +214,21 @@ impl Session {
     }
 
     /// Asks the upstream for the names of topic ids; the request waits, and what comes behind it.
-    fn resolve(&mut self, shard: &Shard, request: Request, ids: &[Uuid], exchange: Exchange, now: Timestamp) {
-        let body = resolve_body(ids);
+    /// What the upstream did not know a moment ago is not asked about again.
+    fn resolve(&mut self, shard: &Shard, request: Request, mut ids: Vec<Uuid>, exchange: Exchange, now: Timestamp) {
+        let topics = shard.topics.borrow();
+        ids.retain(|id| !topics.is_unknown(id, now));
+        drop(topics);
+        if ids.is_empty() {
+            return self.handle(shard, request, exchange.started, now, false, None);
+        }
+        let body = resolve_body(&ids);
         let correlation_id = self.own_id();
         let frame = header::request_frame(correlation_id, ApiKey::Metadata, RESOLVE_VERSION, login::CLIENT_ID, &body);
         self.to_upstream.push(frame, 0);
         self.pending.push_back(Pending::Resolving { correlation_id });
         let until = now.plus_millis(i64::from(shard.limits.upstream_connect_millis_max));
-        self.held = Some(Held { request, started: exchange.started, reason: HeldFor::TopicIds, until });
+        self.held = Some(Held { request, started: exchange.started, reason: HeldFor::TopicIds, until, decide: None });
     }
 
     /// A correlation id for the gateway's own request; any will do, since responses keep order.
@@ -223,7 +246,15 @@ impl Session {
                     return false;
                 }
                 let Some(held) = self.held.take() else { return false };
-                self.handle(shard, held.request, held.started, now, false);
+                self.handle(shard, held.request, held.started, now, false, None);
+                true
+            }
+            HeldFor::Turn => {
+                if self.is_spent() {
+                    return false;
+                }
+                let Some(held) = self.held.take() else { return false };
+                self.handle(shard, held.request, held.started, now, false, held.decide);
                 true
             }
             HeldFor::Keys => self.retry_token(shard, now),

@@ -82,7 +82,7 @@ impl Session {
             Action::AwaitKeys { issuer, kid } => {
                 shard.shared.ask(Ask::UnknownKey { issuer, kid: kid.into() });
                 let until = now.plus_millis(KEYS_MILLIS_MAX);
-                self.held = Some(Held { request, started: now, reason: HeldFor::Keys, until });
+                self.held = Some(Held { request, started: now, reason: HeldFor::Keys, until, decide: None });
             }
             Action::AnswerThenClose(body, failure) => {
                 self.answer_unrecorded(&request, &body, 0);

@@ -5,7 +5,8 @@
 //! 2. [`fetch`]: what clients read; each partition of each response is checked before release.
 //! 3. [`share`]: the same for share groups (KIP-932).
 //! 4. [`sessions`]: which partitions a client's fetch and share sessions hold (KIP-227).
-//! 5. [`inspect`]: one partition's records under a mask plan, in either direction.
+//! 5. [`inspect`]: one partition's records under a mask plan, in either direction; [`ahead`]: those
+//!    of a whole message, over as many turns as it takes.
 //! 6. [`notes`]: what goes into the evidence. [`codec`] and [`shape`]: bodies in and out.
 //!    [`names`]: topics named by id.
 //!
@@ -19,6 +20,7 @@ use kafka_protocol::messages::ApiKey;
 
 use super::stage::{Draft, Request, Scope, StageError, Verdict};
 
+mod ahead;
 mod codec;
 mod fetch;
 mod inspect;

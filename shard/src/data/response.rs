@@ -2,7 +2,8 @@
 //!
 //! Each response is matched with the request at the head of the queue; stages that asked to see
 //! it do so (scan, mask, filter, address rewrite); then its entry is appended and the frame waits
-//! in the outbox for its evidence.
+//! in the outbox for its evidence. What takes long to look at is looked at in turns, so that the
+//! shard's other connections have theirs.
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataResponse};
@@ -11,16 +12,16 @@ use tidegate_core::event::Outcome;
 use tidegate_core::header;
 use tidegate_core::words::Timestamp;
 
-use super::session::{InFlight, Pending, Phase, Session};
+use super::session::{InFlight, Pending, Phase, Releasing, Session};
 use super::shard::Shard;
-use super::stage::StageError;
+use super::stage::{Progress, StageError};
 use crate::shared::Refusal;
 
 impl Session {
     /// Takes frames out of the upstream's bytes. Returns whether anything happened.
     pub fn take_responses(&mut self, shard: &Shard, now: Timestamp) -> bool {
-        let mut progress = self.release_answers();
-        while self.wants_upstream_bytes(shard) {
+        let mut progress = self.release_on(shard, now) | self.release_answers();
+        while self.wants_upstream_bytes(shard) && !self.is_spent() {
             match self.from_upstream.next_frame(shard.limits.frame_bytes_max) {
                 Ok(None) => break,
                 Ok(Some(frame)) => self.take_response(shard, frame, now),
@@ -45,49 +46,74 @@ impl Session {
                 self.pass_on(shard, *in_flight, frame, now);
             }
             Some(Pending::Resolving { correlation_id: own }) if correlation_id == Some(own) => {
-                self.learn_topics(shard, &frame);
+                self.learn_topics(shard, &frame, now);
             }
             _ => {
                 let reason = "the upstream answered out of order".to_owned();
                 self.refuse(shard, Refusal::Upstream, reason, now);
             }
         }
+        self.settle(shard, now);
+    }
+
+    /// Goes on with the response that is being looked at, where there is one.
+    fn release_on(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        if self.is_spent() || !self.is_releasing() {
+            return false;
+        }
+        let Some(Pending::Releasing(releasing)) = self.pending.pop_front() else { return false };
+        let Releasing { in_flight, frame } = *releasing;
+        self.pass_on(shard, in_flight, frame, now);
+        self.settle(shard, now);
+        true
+    }
+
+    /// Does what waited for a response to be done with.
+    fn settle(&mut self, shard: &Shard, now: Timestamp) {
         self.release_answers();
         if self.login_is_wanted && self.pending.is_empty() {
             self.log_in_anew_where_due(shard, now);
         }
     }
 
-    fn pass_on(&mut self, shard: &Shard, in_flight: InFlight, frame: Bytes, now: Timestamp) {
-        let InFlight { correlation_id, api, version, upstream_version, respond, mut exchange, counted } = in_flight;
-        // What ended since the request was sent must not be served any more.
+    fn pass_on(&mut self, shard: &Shard, mut in_flight: InFlight, frame: Bytes, now: Timestamp) {
+        let InFlight { correlation_id, api, version, upstream_version, .. } = in_flight;
+        // What ended since the request was sent must not be served any more. It was carried out all
+        // the same, and the evidence says so.
         if !self.still_authorised(shard, now) {
+            let mut exchange = in_flight.exchange;
+            exchange.draft.detail = "the right ended before the response".to_owned();
+            self.record(shard, exchange, 0, now);
             return;
         }
-        let frame = match respond {
+        let frame = match in_flight.respond.take() {
             None => frame,
             Some(respond) => {
                 let Some(view) = self.view.take() else { return self.close() };
                 let shown = match header::response_body_start(&frame, api, upstream_version) {
                     None => Err(too_short(api, upstream_version)),
                     Some(start) => {
-                        Self::in_scope(&view, shard, self.listener, now, false, |scope| {
-                            respond.respond(frame.slice(start..), scope, &mut exchange.draft)
+                        Self::in_scope(&view, shard, self.listener, now, false, &mut self.work, |scope| {
+                            respond.respond(frame.slice(start..), scope, &mut in_flight.exchange.draft)
                         })
                     }
                 };
                 self.view = Some(view);
                 match shown {
-                    Ok(None) => frame,
-                    Ok(Some(body)) => header::response_frame(correlation_id, api, version, &body),
-                    Err(error) => return self.refuse_stage(shard, exchange, &error, now),
+                    Ok(Progress::Done(None)) => frame,
+                    Ok(Progress::Done(Some(body))) => header::response_frame(correlation_id, api, version, &body),
+                    Ok(Progress::Again(respond)) => {
+                        // It keeps its place at the head: nothing behind it is released first.
+                        in_flight.respond = Some(respond);
+                        return self.pending.push_front(Pending::Releasing(Box::new(Releasing { in_flight, frame })));
+                    }
+                    Err(error) => return self.refuse_stage(shard, in_flight.exchange, &error, now),
                 }
             }
         };
         shard.publish_addresses(self.listener);
-        let sequence = self.record(shard, exchange, frame.len(), now);
+        let sequence = self.record(shard, in_flight.exchange, frame.len(), now);
         self.to_client.push(frame, sequence);
-        drop(counted);
     }
 
     /// Moves the gateway's own answers that are at the head of the queue to the client.
@@ -104,14 +130,14 @@ impl Session {
 
     /// Reads the answer to the gateway's own question about topic ids. What is not in it stays
     /// unknown, and the held request is then answered so.
-    fn learn_topics(&mut self, shard: &Shard, frame: &Bytes) {
+    fn learn_topics(&mut self, shard: &Shard, frame: &Bytes, now: Timestamp) {
         let Some(start) = header::response_body_start(frame, ApiKey::Metadata, 12) else { return };
         let Ok(response) = decode_response::<MetadataResponse>(&frame.slice(start..), 12) else { return };
         let mut topics = shard.topics.borrow_mut();
         for topic in &response.topics {
             match &topic.name {
                 Some(name) if topic.error_code == 0 => topics.learn(topic.topic_id, name.0.as_str()),
-                _ => topics.forget(&topic.topic_id),
+                _ => topics.unknown(topic.topic_id, now),
             }
         }
     }

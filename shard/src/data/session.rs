@@ -14,6 +14,7 @@ use kafka_protocol::messages::ApiKey;
 use rustls::pki_types::CertificateDer;
 use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_core::frame::{FrameBuffer, LENGTH_BYTES};
+use tidegate_core::limits::SCAN_TURN_BYTES;
 use tidegate_core::words::{DataClass, Principal, SessionId, Timestamp};
 use tidegate_policy::view::View;
 
@@ -22,7 +23,7 @@ use super::release::Outbox;
 use super::sasl::SaslServer;
 use super::shard::Shard;
 use super::versions::UpstreamVersions;
-use super::stage::{Draft, Request, Respond, Scope};
+use super::stage::{Decide, Draft, Request, Respond, Scope};
 use super::greet;
 use super::certificate;
 use crate::config::{Listener, Target};
@@ -58,6 +59,16 @@ pub enum Pending {
         /// The question's correlation id.
         correlation_id: i32,
     },
+    /// The upstream has answered, and the response is being looked at, over more than one turn.
+    Releasing(Box<Releasing>),
+}
+
+/// A response between two turns of work on it.
+pub struct Releasing {
+    /// The request, with who sees the response.
+    pub in_flight: InFlight,
+    /// The response as it came.
+    pub frame: Bytes,
 }
 
 /// Counts a request as in flight for as long as it lives, however it ends.
@@ -168,6 +179,8 @@ pub struct Session {
     pub last_active: Timestamp,
     /// When the connection was accepted.
     pub accepted: Timestamp,
+    /// How much of records may still be scanned in this turn, in bytes.
+    pub work: usize,
     pub(super) next_own_id: i32,
 }
 
@@ -181,6 +194,8 @@ pub struct Held {
     pub reason: HeldFor,
     /// When waiting ends.
     pub until: Timestamp,
+    /// Who goes on with it, where it waits for another turn.
+    pub decide: Option<Box<dyn Decide>>,
 }
 
 /// What a held request waits for.
@@ -190,6 +205,8 @@ pub enum HeldFor {
     TopicIds,
     /// The issuer's keys.
     Keys,
+    /// Another turn: its records are being looked at.
+    Turn,
 }
 
 impl Session {
@@ -224,6 +241,7 @@ impl Session {
             started: false,
             last_active: now,
             accepted: now,
+            work: SCAN_TURN_BYTES,
             next_own_id: i32::MIN,
         }
     }
@@ -338,6 +356,23 @@ impl Session {
         }
     }
 
+    /// Begins a turn: the connection may have as much scanned as each of the others.
+    pub fn begin_turn(&mut self) {
+        self.work = SCAN_TURN_BYTES;
+    }
+
+    /// Whether the turn's work is used up: it is the other connections' turn.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.work == 0
+    }
+
+    /// Whether a response is being looked at, over more than one turn.
+    #[must_use]
+    pub fn is_releasing(&self) -> bool {
+        matches!(self.pending.front(), Some(Pending::Releasing(_)))
+    }
+
     /// Whether bytes should be read from the client: its requests can be taken, or there is room
     /// for the frame under way.
     #[must_use]
@@ -349,7 +384,9 @@ impl Session {
     /// Whether bytes should be read from the upstream.
     #[must_use]
     pub fn wants_upstream_bytes(&self, shard: &Shard) -> bool {
-        self.to_client.bytes() < shard.limits.queued_bytes_max as usize && !shard.evidence.is_full()
+        !self.is_releasing()
+            && self.to_client.bytes() < shard.limits.queued_bytes_max as usize
+            && !shard.evidence.is_full()
     }
 
     /// Ends the connection after what is queued, and says why in log, metrics and evidence.
@@ -444,7 +481,12 @@ impl Session {
     /// Writes the entries of exchanges whose response will never leave, with the reason.
     pub fn record_unanswered(&mut self, shard: &Shard, outcome: Outcome, reason: &str, now: Timestamp) {
         for pending in std::mem::take(&mut self.pending) {
-            if let Pending::Upstream(in_flight) = pending {
+            let in_flight = match pending {
+                Pending::Upstream(in_flight) => Some(*in_flight),
+                Pending::Releasing(releasing) => Some(releasing.in_flight),
+                Pending::Answered { .. } | Pending::Resolving { .. } => None,
+            };
+            if let Some(in_flight) = in_flight {
                 let mut exchange = in_flight.exchange;
                 exchange.draft.detail = reason.to_owned();
                 self.record_as(shard, exchange, outcome, 0, now);
@@ -477,11 +519,12 @@ impl Session {
         listener: usize,
         now: Timestamp,
         may_resolve: bool,
+        work: &mut usize,
         stage: impl FnOnce(&mut Scope<'_>) -> T,
     ) -> T {
         let mut topics = shard.topics.borrow_mut();
         let mut addresses = shard.addresses(listener).borrow_mut();
-        stage(&mut Scope {
+        let mut scope = Scope {
             view,
             now,
             limits: &shard.limits,
@@ -489,7 +532,11 @@ impl Session {
             addresses: &mut addresses,
             on_unparseable: view.on_unparseable(),
             may_resolve,
-        })
+            work: *work,
+        };
+        let result = stage(&mut scope);
+        *work = scope.work;
+        result
     }
 
     /// When something has to be looked at, though no byte comes.
@@ -566,7 +613,7 @@ fn outcome_of(draft: &Draft) -> Outcome {
     if denied == 0 {
         Outcome::Allowed
     } else if denied == draft.resources.len() {
-        Outcome::Denied
+        if draft.unparseable { Outcome::Malformed } else { Outcome::Denied }
     } else {
         Outcome::PartlyDenied
     }

@@ -75,6 +75,10 @@ pub struct Scope<'a> {
     /// Whether a stage may still ask for topic ids with [`Verdict::Resolve`]: true the first time a
     /// request is shown, false the second, when what is still unknown does not exist.
     pub may_resolve: bool,
+    /// How much of records may still be scanned in this turn, in bytes. A stage takes off it what it
+    /// scans, and where it is used up says that it goes on in the next turn: [`Verdict::Again`],
+    /// [`Progress::Again`].
+    pub work: usize,
 }
 
 /// What becomes of a request.
@@ -103,19 +107,40 @@ pub enum Verdict {
         /// The body for the upstream, `None` for the very bytes.
         body: Option<Bytes>,
     },
+    /// The turn's work is used up: the request goes on in the next turn. Nothing was noted yet.
+    Again(Box<dyn Decide>),
     /// The connection is closed, as a broker closes it, with the reason for log and evidence.
     Close(String),
 }
 
+/// A request whose decision takes more than one turn.
+pub trait Decide {
+    /// Goes on. The rights may be others than in the turn before; what counts are those of the turn
+    /// that yields another verdict than [`Verdict::Again`].
+    ///
+    /// # Errors
+    /// [`StageError`] as the stage itself.
+    fn decide(self: Box<Self>, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError>;
+}
+
 /// Sees the upstream's response body to one request.
 pub trait Respond {
-    /// The body for the client in the client's version, or `None` to let the very bytes pass
-    /// (only where the upstream was asked in the client's version).
+    /// What the client gets. Called again with the same body for as long as it says
+    /// [`Progress::Again`]; the rights may be others each time, and those of the last call count.
     ///
     /// # Errors
     /// [`StageError`] where the upstream's response cannot be understood or enforced: the client's
     /// connection is closed rather than anything unchecked passed on.
-    fn respond(self: Box<Self>, body: Bytes, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Option<Bytes>, StageError>;
+    fn respond(self: Box<Self>, body: Bytes, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Progress, StageError>;
+}
+
+/// How far a response has come.
+pub enum Progress {
+    /// The body for the client in the client's version, or `None` to let the very bytes pass (only
+    /// where the upstream was asked in the client's version).
+    Done(Option<Bytes>),
+    /// The turn's work is used up: it goes on in the next turn. Nothing was noted yet.
+    Again(Box<dyn Respond>),
 }
 
 /// A message that cannot be handled. The connection is closed and the evidence says why.
@@ -144,7 +169,7 @@ pub enum StageError {
 }
 
 /// What an exchange will say in the evidence, filled by the stages.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draft {
     /// What was touched, with each decision.
     pub resources: Vec<ResourceUse>,
@@ -154,8 +179,10 @@ pub struct Draft {
     pub upstream_errors: Vec<i32>,
     /// A sentence, where something needs saying.
     pub detail: String,
-    /// Something was refused because it could not be parsed.
+    /// The message could not be understood, and nothing of it was passed on.
     pub malformed: bool,
+    /// Some records could not be parsed and were refused: their resources say so.
+    pub unparseable: bool,
 }
 
 impl Scope<'_> {

@@ -7,7 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidegate_core::words::Timestamp;
 use uuid::Uuid;
+
+/// How long an id that the upstream does not know is not asked about again, in milliseconds. A
+/// client that goes on asking for a deleted topic costs the upstream one question in that time; one
+/// that asks for a topic just created learns of it from Metadata, which ends the time early.
+const UNKNOWN_MILLIS: i64 = 1000;
+/// Unknown ids remembered. They are the client's to choose, so there are few.
+const UNKNOWN_MAX: usize = 1000;
 
 /// A bounded map of topic ids to names.
 #[derive(Debug)]
@@ -15,13 +23,15 @@ pub struct TopicIds {
     names: HashMap<Uuid, Arc<str>>,
     ids: HashMap<Arc<str>, Uuid>,
     topics_max: usize,
+    /// Ids that the upstream said it does not know, and when it did.
+    unknown: HashMap<Uuid, Timestamp>,
 }
 
 impl TopicIds {
     /// An empty map of at most `topics_max` topics.
     #[must_use]
     pub fn new(topics_max: usize) -> Self {
-        Self { names: HashMap::new(), ids: HashMap::new(), topics_max }
+        Self { names: HashMap::new(), ids: HashMap::new(), topics_max, unknown: HashMap::new() }
     }
 
     /// The name of a topic id, where known.
@@ -34,6 +44,9 @@ impl TopicIds {
     pub fn learn(&mut self, id: Uuid, name: &str) {
         if id.is_nil() || name.is_empty() || self.topics_max == 0 {
             return;
+        }
+        if !self.unknown.is_empty() {
+            self.unknown.remove(&id);
         }
         if let Some(known) = self.names.get(&id) {
             if **known == *name {
@@ -60,6 +73,28 @@ impl TopicIds {
             self.ids.remove(&name);
         }
     }
+
+    /// Remembers for a while that the upstream, asked about it, does not know `id`.
+    pub fn unknown(&mut self, id: Uuid, now: Timestamp) {
+        self.forget(&id);
+        if self.unknown.len() >= UNKNOWN_MAX {
+            self.unknown.retain(|_, since| is_recent(*since, now));
+            if self.unknown.len() >= UNKNOWN_MAX {
+                self.unknown.clear();
+            }
+        }
+        self.unknown.insert(id, now);
+    }
+
+    /// Whether the upstream said just now that it does not know `id`.
+    #[must_use]
+    pub fn is_unknown(&self, id: &Uuid, now: Timestamp) -> bool {
+        self.unknown.get(id).is_some_and(|since| is_recent(*since, now))
+    }
+}
+
+fn is_recent(since: Timestamp, now: Timestamp) -> bool {
+    since <= now && now.millis_since(since) < UNKNOWN_MILLIS
 }
 
 #[cfg(test)]
@@ -112,6 +147,41 @@ mod tests {
         topics.learn(Uuid::nil(), "orders");
         topics.learn(id(1), "");
         check(&topics, &[(0, None), (1, None)]);
+    }
+
+    #[test]
+    fn an_unknown_id_is_so_for_a_second_or_until_it_is_learned() {
+        let start = Timestamp::from_secs(1_800_000_000);
+        let mut topics = TopicIds::new(10);
+        topics.learn(id(1), "deleted");
+        for n in [1, 2] {
+            topics.unknown(id(n), start);
+            assert!(topics.is_unknown(&id(n), start.plus_millis(999)));
+            assert!(!topics.is_unknown(&id(n), start.plus_millis(1000)));
+            assert!(!topics.is_unknown(&id(n), start.plus_millis(-1)), "a clock that was set back");
+        }
+        assert_eq!(topics.name(&id(1)), None);
+        assert!(!topics.is_unknown(&id(3), start));
+        topics.learn(id(2), "created");
+        assert!(!topics.is_unknown(&id(2), start));
+        check(&topics, &[(1, None), (2, Some("created"))]);
+    }
+
+    #[test]
+    fn unknown_ids_are_bounded_and_the_recent_kept() {
+        let start = Timestamp::from_secs(1_800_000_000);
+        let mut topics = TopicIds::new(10);
+        for n in 0..10_000 {
+            let now = start.plus_millis(n);
+            topics.unknown(id(n as u128 + 1), now);
+            assert!(topics.unknown.len() <= UNKNOWN_MAX);
+            assert!(topics.is_unknown(&id(n as u128 + 1), now));
+        }
+        let mut topics = TopicIds::new(10);
+        for n in 0..UNKNOWN_MAX as i64 * 2 {
+            topics.unknown(id(n as u128 + 1), start.plus_millis(n * 2));
+        }
+        assert!(topics.is_unknown(&id(UNKNOWN_MAX as u128 * 2 - 400), start.plus_millis(UNKNOWN_MAX as i64 * 4)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{FetchSessions, codec, shape};
 mod incremental;
 mod respond;
 
-use respond::{FetchRespond, Tracking};
+use respond::{FetchRespond, Tracking, UnderWay};
 
 const API: ApiKey = ApiKey::Fetch;
 /// From here on topics are named by id (KIP-516).
@@ -193,6 +193,7 @@ fn full(
         tracking: session.map_or(Tracking::None, Tracking::Begin),
         sessions: sessions.fetch.clone(),
         asked: Asked::now(draft),
+        under_way: UnderWay::default(),
     });
     if rewritten || without_session {
         return Ok(Verdict::Rewrite { version, body: codec::encode_request(&message, API, version)?, respond });

@@ -1,11 +1,14 @@
 //! One partition's records under a mask plan, in either direction.
 //!
 //! Only records that a plan applies to are decompressed and walked; the rest are counted from
-//! their batch headers. Bytes that nothing had to change are not copied.
+//! their batch headers. Bytes that nothing had to change are not copied. Looking is apart from
+//! noting: [`Looking`] goes on in steps and touches nothing, [`Looked::note`] says in the evidence
+//! what came of it.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tidegate_core::batch::{self, BatchError, Inspected, Inspector, Summary};
 use tidegate_policy::mask::MaskPlan;
 
@@ -13,7 +16,7 @@ use super::super::stage::{Draft, OnUnparseable, Scope};
 use super::notes;
 
 thread_local! {
-    /// A shard is a thread, and a stage never yields: one set of decompression buffers each.
+    /// A shard is a thread: one set of decompression buffers each.
     static INSPECTOR: RefCell<Inspector> = RefCell::new(Inspector::default());
 }
 
@@ -40,65 +43,137 @@ pub(super) enum Inspection {
     Refused(BatchError),
 }
 
-/// Looks at the records of `topic`'s `partition`, and notes findings and what cannot be parsed.
-pub(super) fn inspect(
+/// The records of one partition that a plan applies to, being looked at.
+#[derive(Debug)]
+pub(super) struct Looking {
+    records: Bytes,
+    plan: Arc<MaskPlan>,
+    to: Use,
+    on_unparseable: OnUnparseable,
+    inspection: batch::Inspection,
+    found: Vec<Found>,
+}
+
+/// Findings of one class: its name, the operator's and how many.
+type Found = (&'static str, &'static str, u64);
+
+/// What came of looking, before it is noted.
+#[derive(Debug)]
+pub(super) struct Looked {
+    plan: Arc<MaskPlan>,
+    inspection: Inspection,
+    found: Vec<Found>,
+    remark: Option<(Remark, BatchError)>,
+}
+
+/// What there is to say about records that could not be walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remark {
+    /// The batches before are released, the rest is not.
+    Cut,
+    /// They pass all the same.
+    Passed,
+    Refused,
+}
+
+impl Looking {
+    /// Begins with records that `plan` applies to.
+    pub(super) fn new(records: Bytes, plan: Arc<MaskPlan>, to: Use, on_unparseable: OnUnparseable) -> Self {
+        let inspection = batch::Inspection::new(records.clone());
+        Self { records, plan, to, on_unparseable, inspection, found: Vec::new() }
+    }
+
+    /// Goes on until the turn's work is used up (then itself) or all is seen (then what came of it).
+    pub(super) fn step(mut self, scope: &mut Scope<'_>) -> Result<Looked, Self> {
+        let plan = self.plan.clone();
+        let mut pass = plan.begin();
+        let step = INSPECTOR.with_borrow_mut(|inspector| {
+            inspector.step(&mut self.inspection, scope.limits, &mut pass, &mut scope.work)
+        });
+        for (entry, count) in pass.counts() {
+            let (class, operator) = (entry.class.name(), entry.operator.name());
+            match self.found.iter_mut().find(|found| (found.0, found.1) == (class, operator)) {
+                Some(found) => found.2 += count,
+                None => self.found.push((class, operator, count)),
+            }
+        }
+        match step {
+            Ok(false) => Err(self),
+            Ok(true) => {
+                let inspection = inspection(self.inspection.finish());
+                Ok(Looked { plan: self.plan, inspection, found: self.found, remark: None })
+            }
+            Err(error) => Ok(self.failed(error)),
+        }
+    }
+
+    /// What becomes of records of which a batch could not be walked.
+    fn failed(self, error: BatchError) -> Looked {
+        let Self { records, plan, to, on_unparseable, inspection: done, found } = self;
+        if on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
+            let inspection = Inspection::Unchanged(counted(&records));
+            return Looked { plan, inspection, found: Vec::new(), remark: Some((Remark::Passed, error)) };
+        }
+        // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
+        let sound = done.finish();
+        if to == Use::Fetch && !sound.records.is_empty() {
+            return Looked { plan, inspection: inspection(sound), found, remark: Some((Remark::Cut, error)) };
+        }
+        let inspection = Inspection::Refused(error.clone());
+        Looked { plan, inspection, found: Vec::new(), remark: Some((Remark::Refused, error)) }
+    }
+}
+
+impl Looked {
+    /// Whether this is what looking under `plan` would come to now.
+    pub(super) fn is_under(&self, plan: &Arc<MaskPlan>) -> bool {
+        Arc::ptr_eq(&self.plan, plan) || self.plan == *plan
+    }
+
+    /// Notes findings and what could not be parsed of `topic`'s `partition`.
+    pub(super) fn note(self, topic: &str, partition: i32, draft: &mut Draft) -> Inspection {
+        for (class, operator, count) in self.found {
+            notes::found(draft, class, operator, topic, count);
+        }
+        match self.remark {
+            None => {}
+            Some((Remark::Cut, error)) => {
+                notes::say(draft, format_args!("{topic}-{partition} cut before a batch: {error}"));
+            }
+            Some((Remark::Passed, error)) => passed(topic, partition, &error, draft),
+            Some((Remark::Refused, error)) => refused(topic, partition, &error, draft),
+        }
+        self.inspection
+    }
+}
+
+/// Counts records that no plan applies to. Nothing in them is ours to protect: a reader gets what
+/// the upstream has, old message formats included. A writer is refused where batches do not add up:
+/// the broker would refuse the same bytes, and the evidence could not say what was written.
+pub(super) fn unmasked(
     records: &Bytes,
     topic: &str,
     partition: i32,
-    plan: Option<&MaskPlan>,
     to: Use,
     scope: &Scope<'_>,
     draft: &mut Draft,
 ) -> Inspection {
-    let Some(plan) = plan else { return unmasked(records, topic, partition, to, scope, draft) };
-    let error = match masked(records, topic, plan, scope, draft) {
-        Ok(inspected) => return inspection(inspected),
-        Err(error) => error,
-    };
-    if scope.on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
-        return pass(records, topic, partition, &error, draft);
-    }
-    // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
-    if to == Use::Fetch
-        && let Some(inspected) = sound_batches(records, topic, plan, scope, draft)
-    {
-        notes::say(draft, format_args!("{topic}-{partition} cut before a batch: {error}"));
-        return inspection(inspected);
-    }
-    refuse(topic, partition, error, draft)
-}
-
-/// Without a mask rule nothing in the records is ours to protect: a reader gets what the upstream
-/// has, old message formats included. A writer is refused where batches do not add up: the broker
-/// would refuse the same bytes, and the evidence could not say what was written.
-fn unmasked(records: &Bytes, topic: &str, partition: i32, to: Use, scope: &Scope<'_>, draft: &mut Draft) -> Inspection {
     match batch::summarise(records) {
         Ok(summary) => Inspection::Unchanged(summary),
         Err(error) if to == Use::Produce && !(scope.on_unparseable == OnUnparseable::Pass && may_pass(to, &error)) => {
-            refuse(topic, partition, error, draft)
+            refused(topic, partition, &error, draft);
+            Inspection::Refused(error)
         }
-        Err(error) => pass(records, topic, partition, &error, draft),
+        Err(error) => {
+            passed(topic, partition, &error, draft);
+            Inspection::Unchanged(counted(records))
+        }
     }
 }
 
 /// Older message formats are never written, whatever the policy says of what cannot be parsed.
 fn may_pass(to: Use, error: &BatchError) -> bool {
     to != Use::Produce || !matches!(error, BatchError::Magic(_))
-}
-
-fn masked(
-    records: &Bytes,
-    topic: &str,
-    plan: &MaskPlan,
-    scope: &Scope<'_>,
-    draft: &mut Draft,
-) -> Result<Inspected, BatchError> {
-    let mut pass = plan.begin();
-    let inspected = INSPECTOR.with_borrow_mut(|inspector| inspector.inspect(records, scope.limits, &mut pass))?;
-    for (entry, count) in pass.counts() {
-        notes::found(draft, entry.class.name(), entry.operator.name(), topic, count);
-    }
-    Ok(inspected)
 }
 
 fn inspection(inspected: Inspected) -> Inspection {
@@ -110,46 +185,17 @@ fn inspection(inspected: Inspected) -> Inspection {
     Inspection::Changed(inspected.records, summary)
 }
 
-/// The batches before the first that cannot be walked, masked; `None` where that is the first.
-fn sound_batches(
-    records: &Bytes,
-    topic: &str,
-    plan: &MaskPlan,
-    scope: &Scope<'_>,
-    draft: &mut Draft,
-) -> Option<Inspected> {
-    let mut sound = BytesMut::new();
-    let mut summary = Summary::default();
-    let mut rest = records.clone();
-    while let Some(length) = batch_bytes(&rest).filter(|length| *length <= rest.len()) {
-        let batch = rest.split_to(length);
-        let Ok(inspected) = masked(&batch, topic, plan, scope, draft) else { break };
-        sound.extend_from_slice(&inspected.records);
-        summary.batches += inspected.summary.batches;
-        summary.records += inspected.summary.records;
-        summary.first_offset = summary.first_offset.or(inspected.summary.first_offset);
-        summary.last_offset = inspected.summary.last_offset.or(summary.last_offset);
-    }
-    (!sound.is_empty()).then(|| Inspected { records: sound.freeze(), changed: true, summary })
-}
-
-/// The bytes of the first batch as its header states them (base offset 8, length 4, and so many more).
-fn batch_bytes(records: &[u8]) -> Option<usize> {
-    const LENGTH_AT: usize = 8;
-    const LOG_OVERHEAD: usize = 12;
-    let length = records.get(LENGTH_AT..LOG_OVERHEAD)?.try_into().ok().map(i32::from_be_bytes)?;
-    usize::try_from(length).ok()?.checked_add(LOG_OVERHEAD)
-}
-
-fn refuse(topic: &str, partition: i32, error: BatchError, draft: &mut Draft) -> Inspection {
-    draft.malformed = true;
-    notes::say(draft, format_args!("{topic}-{partition} refused: {error}"));
-    Inspection::Refused(error)
-}
-
-/// Lets records pass as they are, named in the evidence. What adds up is counted.
-fn pass(records: &Bytes, topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) -> Inspection {
-    notes::say(draft, format_args!("{topic}-{partition} passed unparsed: {error}"));
+/// What adds up of records that pass as they are.
+fn counted(records: &Bytes) -> Summary {
     let (summary, _) = batch::summarise_intact(records);
-    Inspection::Unchanged(Summary { bytes: records.len() as u64, ..summary })
+    Summary { bytes: records.len() as u64, ..summary }
+}
+
+fn refused(topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) {
+    draft.unparseable = true;
+    notes::say(draft, format_args!("{topic}-{partition} refused: {error}"));
+}
+
+fn passed(topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) {
+    notes::say(draft, format_args!("{topic}-{partition} passed unparsed: {error}"));
 }

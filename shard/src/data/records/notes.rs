@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use tidegate_core::batch::Summary;
+use tidegate_core::batch::{BatchError, Summary};
 use tidegate_core::event::{FindingCount, ResourceUse};
 use tidegate_core::words::{Operation, Resource};
 use tidegate_policy::view::Decision;
@@ -14,9 +14,11 @@ use uuid::Uuid;
 
 use super::super::stage::Draft;
 
-/// Longest text in a draft's detail, in bytes.
+/// Longest text in a draft's detail, in bytes. Not configurable: the detail is for people, who read no
+/// further, and the resources say the rest one by one.
 const DETAIL_BYTES_MAX: usize = 1024;
-/// Distinct upstream error codes kept of one exchange.
+/// Distinct upstream error codes kept of one exchange. Not configurable: a broker has fewer than these to
+/// give in one response, unless it is broken.
 const UPSTREAM_ERRORS_MAX: usize = 32;
 
 /// Adds a sentence to the detail, as long as there is room.
@@ -105,8 +107,33 @@ impl Asked {
     }
 }
 
-/// Notes records that reach the client. `slot` is the topic's entry from [`Asked::topic`], taken
-/// by the first partition that delivers.
+/// What the evidence gives as the rule where records were refused because they cannot be parsed.
+fn unparseable(error: &BatchError) -> String {
+    format!("unparseable records: {error}")
+}
+
+/// Notes records that a producer may write but that cannot be parsed, in the entry at `at`.
+pub(super) fn refused(draft: &mut Draft, at: usize, error: &BatchError) {
+    if let Some(entry) = draft.resources.get_mut(at) {
+        entry.allowed = false;
+        entry.rule = unparseable(error);
+    }
+}
+
+/// Notes records that the client may read but that cannot be parsed: they do not reach it.
+pub(super) fn withheld(
+    draft: &mut Draft,
+    slot: &mut Option<usize>,
+    name: &str,
+    partition: i32,
+    decision: &Decision,
+    error: &BatchError,
+) {
+    let at = entry(draft, slot, name, partition, decision);
+    refused(draft, at, error);
+}
+
+/// Notes records that reach the client.
 pub(super) fn delivered(
     draft: &mut Draft,
     slot: &mut Option<usize>,
@@ -115,25 +142,26 @@ pub(super) fn delivered(
     decision: &Decision,
     summary: &Summary,
 ) {
-    let resource = Resource::partition(name, partition);
-    let entry = match slot.take().and_then(|at| draft.resources.get_mut(at)) {
-        Some(entry) => {
-            entry.partition = Some(partition);
-            // Another grant may allow this partition, or the policy may be a newer one by now.
-            if *entry.rule != *decision.rule || *entry.purpose != *decision.purpose {
-                entry.rule = decision.rule.to_string();
-                entry.purpose = decision.purpose.to_string();
-            }
-            entry
-        }
-        None => {
-            draft.decided(Operation::Read, resource, decision);
-            let Some(entry) = draft.resources.last_mut() else { return };
-            entry
-        }
-    };
+    let at = entry(draft, slot, name, partition, decision);
+    let Some(entry) = draft.resources.get_mut(at) else { return };
     entry.first_offset = summary.first_offset;
     entry.last_offset = summary.last_offset;
     entry.records = summary.records;
     entry.bytes = summary.bytes;
+}
+
+/// Where a partition's entry stands. `slot` is the topic's entry from [`Asked::topic`]: the first
+/// partition that there is something to say of takes it, and each further gets one of its own.
+fn entry(draft: &mut Draft, slot: &mut Option<usize>, name: &str, partition: i32, decision: &Decision) -> usize {
+    let Some((at, entry)) = slot.take().and_then(|at| Some((at, draft.resources.get_mut(at)?))) else {
+        draft.decided(Operation::Read, Resource::partition(name, partition), decision);
+        return draft.resources.len() - 1;
+    };
+    entry.partition = Some(partition);
+    // Another grant may allow this partition, or the policy may be a newer one by now.
+    if *entry.rule != *decision.rule || *entry.purpose != *decision.purpose {
+        entry.rule = decision.rule.to_string();
+        entry.purpose = decision.purpose.to_string();
+    }
+    at
 }

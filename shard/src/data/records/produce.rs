@@ -14,6 +14,9 @@
 //!
 //! acks=0 has no response: anything refused closes the connection, as a broker does.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -25,8 +28,9 @@ use tidegate_core::words::{Direction, Operation, Resource};
 use tidegate_policy::mask::MaskPlan;
 use uuid::Uuid;
 
-use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
-use super::inspect::{Inspection, Use, inspect};
+use super::super::stage::{Decide, Draft, Progress, Request, Respond, Scope, StageError, Verdict};
+use super::ahead::{Ahead, Part, Place};
+use super::inspect::{Inspection, Use};
 use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::unresolved;
@@ -48,7 +52,7 @@ struct Refused {
 /// Handles one Produce request.
 pub(super) fn request(request: &Request, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
     let version = request.version();
-    let mut message: ProduceRequest = codec::decode_request(request, &shape::PRODUCE_REQUEST)?;
+    let message: ProduceRequest = codec::decode_request(request, &shape::PRODUCE_REQUEST)?;
     if version >= TOPIC_IDS_FROM {
         let unknown = unresolved(message.topic_data.iter().map(|t| t.topic_id), scope);
         if !unknown.is_empty() {
@@ -56,24 +60,68 @@ pub(super) fn request(request: &Request, scope: &mut Scope<'_>, draft: &mut Draf
         }
     }
 
-    let mut screened = Screened::default();
-    if may_use_transaction(&message, scope, draft) {
-        for topic in &mut message.topic_data {
-            screened.topic(topic, version >= TOPIC_IDS_FROM, scope, draft);
+    Box::new(Deciding { version, message, ahead: Ahead::new(Use::Produce) }).decide(scope, draft)
+}
+
+/// A request that may take more than one turn.
+struct Deciding {
+    version: i16,
+    message: ProduceRequest,
+    ahead: Ahead,
+}
+
+impl Decide for Deciding {
+    fn decide(mut self: Box<Self>, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
+        if self.ahead.wants_parts(scope) {
+            let parts = parts(&self.message, self.version, scope);
+            self.ahead.begin(parts, scope);
         }
-    } else {
-        screened.refuse_all(&message, ResponseError::TransactionalIdAuthorizationFailed);
-        message.topic_data.clear();
+        if !self.ahead.step(scope) {
+            return Ok(Verdict::Again(self));
+        }
+        let Self { version, mut message, ahead } = *self;
+        let mut screened = Screened { ahead, refused: Vec::new(), names: Names::default(), masked: false };
+        if may_use_transaction(&message, scope, draft) {
+            for (at, topic) in message.topic_data.iter_mut().enumerate() {
+                screened.topic((at, topic), version >= TOPIC_IDS_FROM, scope, draft);
+            }
+        } else {
+            screened.refuse_all(&message, ResponseError::TransactionalIdAuthorizationFailed);
+            message.topic_data.clear();
+        }
+        if !screened.refused.is_empty() {
+            message.topic_data.retain(|topic| !topic.partition_data.is_empty());
+        }
+        verdict(message, version, screened, draft)
     }
-    if !screened.refused.is_empty() {
-        message.topic_data.retain(|topic| !topic.partition_data.is_empty());
+}
+
+/// The records that a mask rule applies to and that may be written as things stand.
+fn parts(message: &ProduceRequest, version: i16, scope: &Scope<'_>) -> VecDeque<Part> {
+    let mut parts = VecDeque::new();
+    let transactional_id = message.transactional_id.as_ref();
+    if transactional_id.is_some_and(|id| !scope.may(Operation::Write, Resource::TransactionalId(id.as_str()))) {
+        return parts;
     }
-    verdict(message, version, screened, draft)
+    for (at, topic) in message.topic_data.iter().enumerate() {
+        let by_id = if version >= TOPIC_IDS_FROM { scope.topics.name(&topic.topic_id) } else { None };
+        let name = if version >= TOPIC_IDS_FROM { by_id.as_deref() } else { Some(topic.name.as_str()) };
+        let Some((name, plan)) = name.and_then(|name| Some((name, scope.view.mask(name, Direction::Produce)?))) else {
+            continue;
+        };
+        for (index, data) in topic.partition_data.iter().enumerate() {
+            let Some(records) = data.records.as_ref().filter(|r| !r.is_empty()) else { continue };
+            if scope.may(Operation::Write, Resource::partition(name, data.index)) {
+                parts.push_back(Part { place: (at, index), records: records.clone(), plan: plan.clone() });
+            }
+        }
+    }
+    parts
 }
 
 /// What screening did to the request.
-#[derive(Default)]
 struct Screened {
+    ahead: Ahead,
     refused: Vec<Refused>,
     /// The names of topics that are named by id.
     names: Names,
@@ -82,7 +130,13 @@ struct Screened {
 
 impl Screened {
     /// Takes out of one topic what is refused, and masks what a rule masks.
-    fn topic(&mut self, topic: &mut TopicProduceData, by_id: bool, scope: &Scope<'_>, draft: &mut Draft) {
+    fn topic(
+        &mut self,
+        (at, topic): (usize, &mut TopicProduceData),
+        by_id: bool,
+        scope: &mut Scope<'_>,
+        draft: &mut Draft,
+    ) {
         let (topic_name, id) = (topic.name.clone(), topic.topic_id);
         let refused = |partition, error, message| Refused { name: topic_name.clone(), id, partition, error, message };
         let resolved = if by_id { scope.topics.name(&id) } else { None };
@@ -95,14 +149,18 @@ impl Screened {
             return;
         }
         let plan = scope.view.mask(name, Direction::Produce);
-        topic.partition_data.retain_mut(|data| match admit(data, name, plan.as_deref(), scope, draft) {
-            Ok(masked) => {
-                self.masked |= masked;
-                true
-            }
-            Err((error, message)) => {
-                self.refused.push(refused(data.index, error, message.map(StrBytes::from_string)));
-                false
+        let mut places = (0..).map(|index| (at, index));
+        topic.partition_data.retain_mut(|data| {
+            let place = places.next().unwrap_or_default();
+            match admit(&mut self.ahead, place, data, (name, plan.as_ref()), scope, draft) {
+                Ok(masked) => {
+                    self.masked |= masked;
+                    true
+                }
+                Err((error, message)) => {
+                    self.refused.push(refused(data.index, error, message.map(StrBytes::from_string)));
+                    false
+                }
             }
         });
         if let Some(name) = resolved {
@@ -152,10 +210,11 @@ fn is_transactional(records: Option<&Bytes>) -> bool {
 
 /// Decides about one partition. `Ok(true)` where its records were masked.
 fn admit(
+    ahead: &mut Ahead,
+    place: Place,
     data: &mut PartitionProduceData,
-    name: &str,
-    plan: Option<&MaskPlan>,
-    scope: &Scope<'_>,
+    (name, plan): (&str, Option<&Arc<MaskPlan>>),
+    scope: &mut Scope<'_>,
     draft: &mut Draft,
 ) -> Result<bool, (ResponseError, Option<String>)> {
     if !scope.authorise(Operation::Write, Resource::partition(name, data.index), draft) {
@@ -165,10 +224,13 @@ fn admit(
     let Some(records) = data.records.as_ref().filter(|r| !r.is_empty()) else { return Ok(false) };
     // The entry is fetched by its place because findings are noted in between.
     let entry = draft.resources.len().saturating_sub(1);
-    let (summary, masked) = match inspect(records, name, data.index, plan, Use::Produce, scope, draft) {
+    let (summary, masked) = match ahead.inspect(place, records, (name, data.index), plan, scope, draft) {
         Inspection::Unchanged(summary) => (summary, None),
         Inspection::Changed(records, summary) => (summary, Some(records)),
-        Inspection::Refused(error) => return Err((produce_error(&error), Some(error.to_string()))),
+        Inspection::Refused(error) => {
+            notes::refused(draft, entry, &error);
+            return Err((produce_error(&error), Some(error.to_string())));
+        }
     };
     if let Some(entry) = draft.resources.get_mut(entry) {
         entry.records = summary.records;
@@ -191,7 +253,7 @@ fn produce_error(error: &BatchError) -> ResponseError {
 }
 
 fn verdict(message: ProduceRequest, version: i16, screened: Screened, draft: &Draft) -> Result<Verdict, StageError> {
-    let Screened { refused, names, masked } = screened;
+    let Screened { refused, names, masked, .. } = screened;
     let rewritten = masked || !refused.is_empty();
     if message.acks == 0 {
         if let Some(first) = refused.first() {
@@ -252,7 +314,7 @@ impl Respond for ProduceRespond {
         body: Bytes,
         scope: &mut Scope<'_>,
         draft: &mut Draft,
-    ) -> Result<Option<Bytes>, StageError> {
+    ) -> Result<Progress, StageError> {
         let mut response: ProduceResponse = codec::decode_response(&body, API, self.version, &shape::PRODUCE_RESPONSE)?;
         for topic in &response.responses {
             self.account(topic, scope, draft);
@@ -262,7 +324,7 @@ impl Respond for ProduceRespond {
             .node_endpoints
             .retain_mut(|e| codec::show_endpoint(scope.addresses, e.node_id.0, &mut e.host, &mut e.port));
         merge(&mut response, self.refused);
-        changed.then(|| codec::encode_response(&response, API, self.version)).transpose()
+        Ok(Progress::Done(changed.then(|| codec::encode_response(&response, API, self.version)).transpose()?))
     }
 }
 

@@ -27,10 +27,13 @@ use super::super::stage::Scope;
 use super::super::topics::TopicIds;
 
 /// Sessions that one connection may have at once. A client has one for each broker connection;
-/// more are a client that opens without closing. The oldest is then forgotten.
+/// more are a client that opens without closing. The oldest is then forgotten, and answered with
+/// FETCH_SESSION_ID_NOT_FOUND, upon which clients begin anew. Not configurable: what costs memory are
+/// partitions, and `fetch_session_partitions_max` bounds them.
 const SESSIONS_MAX: usize = 8;
 /// Milliseconds for which decisions about a session's unchanged partitions are not asked for
-/// again. Only what is *reported* can be this late; what is released is always checked.
+/// again. Only what is *reported* can be this late; what is released is always checked. Not
+/// configurable: a policy's change is seen at once, so this is about grants that end by the clock.
 const RECHECK_MILLIS: i64 = 1000;
 
 /// Sessions that responders in flight need as well.

@@ -9,6 +9,7 @@
 //! are then delivered to somebody else or archived after the group's last attempt: the gateway
 //! does not acknowledge in a member's name.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,8 +21,9 @@ use tidegate_core::words::{Direction, Operation, Resource};
 use tidegate_policy::mask::MaskPlan;
 use uuid::Uuid;
 
-use super::super::stage::{Draft, Request, Respond, Scope, StageError, Verdict};
-use super::inspect::{Inspection, Use, inspect};
+use super::super::stage::{Draft, Progress, Request, Respond, Scope, StageError, Verdict};
+use super::ahead::{Ahead, Part, Place};
+use super::inspect::{Inspection, Use};
 use super::notes::{self, Asked};
 use super::sessions::{Member, Session, Shared, Standing, TopicKey, unresolved};
 use super::{FetchSessions, codec, shape};
@@ -90,6 +92,8 @@ pub(super) fn request(
         member,
         sessions: sessions.share.clone(),
         asked: Asked::now(draft),
+        under_way: None,
+        ahead: Ahead::new(Use::ShareFetch),
     });
     if rewritten {
         return Ok(Verdict::Rewrite { version, body: codec::encode_request(&message, API, version)?, respond });
@@ -223,6 +227,9 @@ struct ShareRespond {
     member: Member,
     sessions: Shared<Member, FetchPartition>,
     asked: Asked,
+    /// The response between two turns: decoded, and not touched yet.
+    under_way: Option<ShareFetchResponse>,
+    ahead: Ahead,
 }
 
 impl Respond for ShareRespond {
@@ -231,13 +238,23 @@ impl Respond for ShareRespond {
         body: Bytes,
         scope: &mut Scope<'_>,
         draft: &mut Draft,
-    ) -> Result<Option<Bytes>, StageError> {
-        let mut response: ShareFetchResponse =
-            codec::decode_response(&body, API, self.version, &shape::SHARE_FETCH_RESPONSE)?;
+    ) -> Result<Progress, StageError> {
+        let mut response: ShareFetchResponse = match self.under_way.take() {
+            Some(response) => response,
+            None => codec::decode_response(&body, API, self.version, &shape::SHARE_FETCH_RESPONSE)?,
+        };
+        if self.ahead.wants_parts(scope) {
+            let parts = self.parts(&response, scope);
+            self.ahead.begin(parts, scope);
+        }
+        if !self.ahead.step(scope) {
+            self.under_way = Some(response);
+            return Ok(Progress::Again(self));
+        }
         let mut changed = false;
         notes::upstream_error(draft, response.error_code);
-        for topic in &mut response.responses {
-            changed |= self.topic(topic, scope, draft);
+        for (at, topic) in response.responses.iter_mut().enumerate() {
+            changed |= self.topic(at, topic, scope, draft);
         }
         if response.error_code == 0 && !self.refused.is_empty() {
             merge(&mut response, &self.refused);
@@ -249,19 +266,46 @@ impl Respond for ShareRespond {
                 .retain_mut(|e| codec::show_endpoint(scope.addresses, e.node_id.0, &mut e.host, &mut e.port));
             changed = true;
         }
-        changed.then(|| codec::encode_response(&response, API, self.version)).transpose()
+        Ok(Progress::Done(changed.then(|| codec::encode_response(&response, API, self.version)).transpose()?))
     }
 }
 
 impl ShareRespond {
+    fn name(&self, topic: Uuid, scope: &Scope<'_>) -> Option<Arc<str>> {
+        let of_session = self.sessions.borrow().get(&self.member).and_then(|s| s.name(&TopicKey::Id(topic)));
+        of_session.or_else(|| scope.topics.name(&topic))
+    }
+
+    /// The records that a mask rule applies to and that may be read as things stand.
+    fn parts(&self, response: &ShareFetchResponse, scope: &Scope<'_>) -> VecDeque<Part> {
+        let mut parts = VecDeque::new();
+        for (at, topic) in response.responses.iter().enumerate() {
+            let Some(name) = self.name(topic.topic_id, scope) else { continue };
+            let Some(plan) = scope.view.mask(&name, Direction::Fetch) else { continue };
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let resource = Resource::partition(&name, partition.partition_index);
+                let Some(records) = partition.records.as_ref().filter(|r| !r.is_empty()) else { continue };
+                if scope.may(Operation::Read, resource) {
+                    parts.push_back(Part { place: (at, index), records: records.clone(), plan: plan.clone() });
+                }
+            }
+        }
+        parts
+    }
+
     /// Releases what may be released of one topic; `true` where anything differs now.
-    fn topic(&mut self, topic: &mut ShareFetchableTopicResponse, scope: &mut Scope<'_>, draft: &mut Draft) -> bool {
-        let of_session = self.sessions.borrow().get(&self.member).and_then(|s| s.name(&TopicKey::Id(topic.topic_id)));
-        let name = of_session.or_else(|| scope.topics.name(&topic.topic_id));
+    fn topic(
+        &mut self,
+        at: usize,
+        topic: &mut ShareFetchableTopicResponse,
+        scope: &mut Scope<'_>,
+        draft: &mut Draft,
+    ) -> bool {
+        let name = self.name(topic.topic_id, scope);
         let plan = name.as_deref().and_then(|name| scope.view.mask(name, Direction::Fetch));
         let mut slot = name.as_deref().and_then(|name| self.asked.topic(draft, Operation::Read, name));
         let mut changed = false;
-        for partition in &mut topic.partitions {
+        for (index, partition) in topic.partitions.iter_mut().enumerate() {
             notes::upstream_error(draft, partition.error_code);
             notes::upstream_error(draft, partition.acknowledge_error_code);
             if partition.error_code == ResponseError::UnknownTopicId.code() {
@@ -270,7 +314,8 @@ impl ShareRespond {
             let Some(records) = partition.records.as_ref().filter(|r| !r.is_empty()) else { continue };
             let outcome = match name.as_deref() {
                 Some(name) => {
-                    release(records, name, partition.partition_index, plan.as_deref(), &mut slot, scope, draft)
+                    let records = (records, name, partition.partition_index);
+                    release(&mut self.ahead, (at, index), records, plan.as_ref(), &mut slot, scope, draft)
                 }
                 None => Err(ResponseError::UnknownTopicId),
             };
@@ -295,12 +340,12 @@ impl ShareRespond {
 
 /// The records to put in place of `records`, `None` where they pass as they are, or the error.
 fn release(
-    records: &Bytes,
-    name: &str,
-    partition: i32,
-    plan: Option<&MaskPlan>,
+    ahead: &mut Ahead,
+    place: Place,
+    (records, name, partition): (&Bytes, &str, i32),
+    plan: Option<&Arc<MaskPlan>>,
     slot: &mut Option<usize>,
-    scope: &Scope<'_>,
+    scope: &mut Scope<'_>,
     draft: &mut Draft,
 ) -> Result<Option<Bytes>, ResponseError> {
     let resource = Resource::partition(name, partition);
@@ -309,10 +354,13 @@ fn release(
         draft.decided(Operation::Read, resource, &decision);
         return Err(ResponseError::TopicAuthorizationFailed);
     }
-    let (masked, summary) = match inspect(records, name, partition, plan, Use::ShareFetch, scope, draft) {
+    let (masked, summary) = match ahead.inspect(place, records, (name, partition), plan, scope, draft) {
         Inspection::Unchanged(summary) => (None, summary),
         Inspection::Changed(records, summary) => (Some(records), summary),
-        Inspection::Refused(_) => return Err(ResponseError::CorruptMessage),
+        Inspection::Refused(error) => {
+            notes::withheld(draft, slot, name, partition, &decision, &error);
+            return Err(ResponseError::CorruptMessage);
+        }
     };
     notes::delivered(draft, slot, name, partition, &decision, &summary);
     Ok(masked)

@@ -16,7 +16,7 @@ use tidegate_policy::view::View;
 use uuid::Uuid;
 
 use super::super::addresses::{Addresses, Scheme};
-use super::super::stage::{Draft, OnUnparseable, Request, Respond, Scope, StageError, Verdict};
+use super::super::stage::{Draft, OnUnparseable, Progress, Request, Respond, Scope, StageError, Verdict};
 use super::super::topics::TopicIds;
 use super::FetchSessions;
 
@@ -27,6 +27,7 @@ mod session_model;
 mod sessions;
 mod shapes;
 mod share;
+mod turns;
 
 /// 2026-01-01T12:00:00Z.
 const NOON: Timestamp = Timestamp::from_secs(1_767_268_800);
@@ -81,6 +82,12 @@ struct World {
     on_unparseable: OnUnparseable,
     now: Timestamp,
     may_resolve: bool,
+    /// The work of one turn: little, so that every test meets several.
+    work: usize,
+    /// Turns taken, by requests and responses.
+    turns: usize,
+    /// What happens between two turns.
+    between: fn(&mut World),
     sessions: FetchSessions,
 }
 
@@ -100,11 +107,15 @@ impl World {
             on_unparseable: OnUnparseable::Reject,
             now: NOON,
             may_resolve: true,
+            work: 100,
+            turns: 0,
+            between: |_| {},
             sessions: FetchSessions::default(),
         }
     }
 
-    fn try_ask(&mut self, request: &Request, draft: &mut Draft) -> Result<Verdict, StageError> {
+    fn turn<T>(&mut self, may_resolve: bool, turn: impl FnOnce(&mut FetchSessions, &mut Scope<'_>) -> T) -> T {
+        self.turns += 1;
         let mut scope = Scope {
             view: &self.view,
             now: self.now,
@@ -112,9 +123,21 @@ impl World {
             topics: &mut self.topics,
             addresses: &mut self.addresses,
             on_unparseable: self.on_unparseable,
-            may_resolve: self.may_resolve,
+            may_resolve,
+            work: self.work,
         };
-        super::request(request, &mut self.sessions, &mut scope, draft)
+        turn(&mut self.sessions, &mut scope)
+    }
+
+    fn try_ask(&mut self, request: &Request, draft: &mut Draft) -> Result<Verdict, StageError> {
+        let may_resolve = self.may_resolve;
+        let mut verdict = self.turn(may_resolve, |sessions, scope| super::request(request, sessions, scope, draft))?;
+        while let Verdict::Again(decide) = verdict {
+            assert_eq!(*draft, Draft::default(), "noted before the end");
+            (self.between)(self);
+            verdict = self.turn(false, |_, scope| decide.decide(scope, draft))?;
+        }
+        Ok(verdict)
     }
 
     fn ask<T: Encodable>(&mut self, api: ApiKey, version: i16, message: &T) -> (Asked, Draft) {
@@ -130,16 +153,18 @@ impl World {
         body: Bytes,
         draft: &mut Draft,
     ) -> Result<Option<Bytes>, StageError> {
-        let mut scope = Scope {
-            view: &self.view,
-            now: self.now,
-            limits: &self.limits,
-            topics: &mut self.topics,
-            addresses: &mut self.addresses,
-            on_unparseable: self.on_unparseable,
-            may_resolve: true,
-        };
-        respond.respond(body, &mut scope, draft)
+        let before = draft.clone();
+        let mut progress = self.turn(true, |_, scope| respond.respond(body.clone(), scope, draft))?;
+        loop {
+            match progress {
+                Progress::Done(body) => return Ok(body),
+                Progress::Again(respond) => {
+                    assert_eq!(*draft, before, "noted before the end");
+                    (self.between)(self);
+                    progress = self.turn(true, |_, scope| respond.respond(body.clone(), scope, draft))?;
+                }
+            }
+        }
     }
 
     /// Shows an upstream's response; `None` where the very bytes pass.
@@ -194,6 +219,7 @@ fn describe(verdict: &Verdict) -> String {
         Verdict::Answer(_) => "answered".to_owned(),
         Verdict::Resolve(ids) => format!("resolve {ids:?}"),
         Verdict::ForwardWithoutResponse { body } => format!("without response, rewritten: {}", body.is_some()),
+        Verdict::Again(_) => "again".to_owned(),
         Verdict::Close(reason) => format!("closed: {reason}"),
     }
 }

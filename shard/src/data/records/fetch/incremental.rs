@@ -15,7 +15,7 @@ use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Standing, TopicKey};
 use super::super::{FetchSessions, codec};
-use super::respond::{FetchRespond, Tracking};
+use super::respond::{FetchRespond, Tracking, UnderWay};
 use super::{API, AskedFor, Refused, Screen, TOPIC_IDS_FROM, key};
 
 /// Handles one incremental Fetch request.
@@ -63,6 +63,7 @@ pub(super) fn request(
         tracking: Tracking::In(id),
         sessions: sessions.fetch.clone(),
         asked: Asked::now(draft),
+        under_way: UnderWay::default(),
     });
     if rewritten {
         return Ok(Verdict::Rewrite { version, body: codec::encode_request(&message, API, version)?, respond });

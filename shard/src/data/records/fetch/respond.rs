@@ -11,6 +11,7 @@
 //!   silence (UNKNOWN_SERVER_ERROR, the leader and metadata errors). Sound batches before the one
 //!   that cannot be walked are released first, so that the error names the right offset.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,8 +22,9 @@ use tidegate_core::batch::Summary;
 use tidegate_core::words::{Direction, Operation, Resource};
 use tidegate_policy::mask::MaskPlan;
 
-use super::super::super::stage::{Draft, Respond, Scope, StageError};
-use super::super::inspect::{Inspection, Use, inspect};
+use super::super::super::stage::{Draft, Progress, Respond, Scope, StageError};
+use super::super::ahead::{Ahead, Part, Place};
+use super::super::inspect::{Inspection, Use};
 use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Shared};
@@ -49,6 +51,20 @@ pub(super) struct FetchRespond {
     pub(super) tracking: Tracking,
     pub(super) sessions: Shared<i32, FetchPartition>,
     pub(super) asked: Asked,
+    pub(super) under_way: UnderWay,
+}
+
+/// The response between two turns.
+pub(super) struct UnderWay {
+    /// Decoded, and not touched yet.
+    response: Option<FetchResponse>,
+    ahead: Ahead,
+}
+
+impl Default for UnderWay {
+    fn default() -> Self {
+        Self { response: None, ahead: Ahead::new(Use::Fetch) }
+    }
 }
 
 impl Respond for FetchRespond {
@@ -57,14 +73,26 @@ impl Respond for FetchRespond {
         body: Bytes,
         scope: &mut Scope<'_>,
         draft: &mut Draft,
-    ) -> Result<Option<Bytes>, StageError> {
-        let mut response: FetchResponse = codec::decode_response(&body, API, self.version, &shape::FETCH_RESPONSE)?;
-        let mut release = Release { changed: false, denied: false };
-        for topic in &mut response.responses {
+    ) -> Result<Progress, StageError> {
+        let mut response = match self.under_way.response.take() {
+            Some(response) => response,
+            None => codec::decode_response(&body, API, self.version, &shape::FETCH_RESPONSE)?,
+        };
+        if self.under_way.ahead.wants_parts(scope) {
+            let parts = self.parts(&response, scope);
+            self.under_way.ahead.begin(parts, scope);
+        }
+        if !self.under_way.ahead.step(scope) {
+            self.under_way.response = Some(response);
+            return Ok(Progress::Again(self));
+        }
+        let ahead = std::mem::replace(&mut self.under_way.ahead, Ahead::new(Use::Fetch));
+        let mut release = Release { changed: false, denied: false, ahead };
+        for (at, topic) in response.responses.iter_mut().enumerate() {
             let name = self.name(topic, scope);
             let name = if self.version >= TOPIC_IDS_FROM { name.as_deref() } else { Some(topic.topic.as_str()) };
             let slot = name.and_then(|name| self.asked.topic(draft, Operation::Read, name));
-            release.topic(&mut topic.partitions, name, slot, scope, draft);
+            release.topic((at, &mut topic.partitions), name, slot, scope, draft);
             let unknown = ResponseError::UnknownTopicId.code();
             if self.version >= TOPIC_IDS_FROM && topic.partitions.iter().any(|p| p.error_code == unknown) {
                 scope.topics.forget(&topic.topic_id);
@@ -83,11 +111,32 @@ impl Respond for FetchRespond {
                 .retain_mut(|e| codec::show_endpoint(scope.addresses, e.node_id.0, &mut e.host, &mut e.port));
             changed = true;
         }
-        changed.then(|| codec::encode_response(&response, API, self.version)).transpose()
+        Ok(Progress::Done(changed.then(|| codec::encode_response(&response, API, self.version)).transpose()?))
     }
 }
 
 impl FetchRespond {
+    /// The records that a mask rule applies to and that may be read as things stand.
+    fn parts(&mut self, response: &FetchResponse, scope: &Scope<'_>) -> VecDeque<Part> {
+        let mut parts = VecDeque::new();
+        for (at, topic) in response.responses.iter().enumerate() {
+            let name = self.name(topic, scope);
+            let name = if self.version >= TOPIC_IDS_FROM { name.as_deref() } else { Some(topic.topic.as_str()) };
+            let Some((name, plan)) = name.and_then(|name| Some((name, scope.view.mask(name, Direction::Fetch)?)))
+            else {
+                continue;
+            };
+            for (index, partition) in topic.partitions.iter().enumerate() {
+                let resource = Resource::partition(name, partition.partition_index);
+                let Some(records) = partition.records.as_ref().filter(|r| !r.is_empty()) else { continue };
+                if scope.may(Operation::Read, resource) {
+                    parts.push_back(Part { place: (at, index), records: records.clone(), plan: plan.clone() });
+                }
+            }
+        }
+        parts
+    }
+
     /// The name of a topic of the response that is named by id.
     fn name(&mut self, topic: &FetchableTopicResponse, scope: &Scope<'_>) -> Option<Arc<str>> {
         if self.version < TOPIC_IDS_FROM {
@@ -151,26 +200,27 @@ struct Release {
     changed: bool,
     /// A partition was denied only now.
     denied: bool,
+    ahead: Ahead,
 }
 
 impl Release {
     fn topic(
         &mut self,
-        partitions: &mut [PartitionData],
+        (at, partitions): (usize, &mut [PartitionData]),
         name: Option<&str>,
         mut slot: Option<usize>,
-        scope: &Scope<'_>,
+        scope: &mut Scope<'_>,
         draft: &mut Draft,
     ) {
         let plan = name.and_then(|name| scope.view.mask(name, Direction::Fetch));
-        for partition in partitions {
+        for (index, partition) in partitions.iter_mut().enumerate() {
             notes::upstream_error(draft, partition.error_code);
             let has_records = partition.records.as_ref().is_some_and(|r| !r.is_empty());
             if partition.error_code != 0 && !has_records {
                 continue;
             }
             let outcome = match name {
-                Some(name) => self.partition(partition, name, plan.as_deref(), &mut slot, scope, draft),
+                Some(name) => self.partition((at, index), partition, name, plan.as_ref(), &mut slot, scope, draft),
                 None => Err(ResponseError::UnknownTopicId),
             };
             if let Err(error) = outcome {
@@ -181,13 +231,15 @@ impl Release {
     }
 
     /// Releases one partition, masked where a rule says so, or says with which error it is not.
+    #[expect(clippy::too_many_arguments, reason = "what one partition's release takes, in one place")]
     fn partition(
         &mut self,
+        place: Place,
         partition: &mut PartitionData,
         name: &str,
-        plan: Option<&MaskPlan>,
+        plan: Option<&Arc<MaskPlan>>,
         slot: &mut Option<usize>,
-        scope: &Scope<'_>,
+        scope: &mut Scope<'_>,
         draft: &mut Draft,
     ) -> Result<(), ResponseError> {
         let index = partition.partition_index;
@@ -199,14 +251,17 @@ impl Release {
             return Err(ResponseError::TopicAuthorizationFailed);
         }
         let Some(records) = partition.records.as_ref().filter(|r| !r.is_empty()) else { return Ok(()) };
-        let summary: Summary = match inspect(records, name, index, plan, Use::Fetch, scope, draft) {
+        let summary: Summary = match self.ahead.inspect(place, records, (name, index), plan, scope, draft) {
             Inspection::Unchanged(summary) => summary,
             Inspection::Changed(records, summary) => {
                 partition.records = Some(records);
                 self.changed = true;
                 summary
             }
-            Inspection::Refused(_) => return Err(ResponseError::CorruptMessage),
+            Inspection::Refused(error) => {
+                notes::withheld(draft, slot, name, index, &decision, &error);
+                return Err(ResponseError::CorruptMessage);
+            }
         };
         notes::delivered(draft, slot, name, index, &decision, &summary);
         Ok(())

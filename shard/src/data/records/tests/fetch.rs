@@ -237,7 +237,9 @@ fn unsound_batches_under_a_mask_rule() {
             } else {
                 let expected = [(own("orders"), 0, E::CorruptMessage.code(), 0)];
                 assert_eq!(outcomes(&response.unwrap()), expected, "{what} {policy:?}");
-                assert!(draft.malformed);
+                assert!(draft.unparseable && !draft.malformed);
+                assert!(!draft.resources[0].allowed);
+                assert!(draft.resources[0].rule.starts_with("unparseable records: "), "{}", draft.resources[0].rule);
             }
         }
     }
@@ -250,7 +252,7 @@ fn without_a_mask_rule_records_are_only_counted() {
         let sent = fetch(12, &[("shop.a", 0)]);
         let (asked, mut draft) = world.ask(ApiKey::Fetch, 12, &sent);
         assert!(world.respond(asked, &broker(&sent, &records), &mut draft).is_none());
-        assert!(!draft.malformed);
+        assert!(!draft.unparseable);
         assert_eq!(draft.resources[0].bytes, records.len() as u64);
     }
 }
@@ -288,5 +290,5 @@ fn sound_batches_before_an_unsound_one_are_released_masked() {
     assert_eq!((draft.resources[0].records, draft.resources[0].last_offset), (2, Some(1)));
     assert_eq!(findings(&draft), ["email redact 1 orders"], "counted once");
     assert!(draft.detail.contains("cut before a batch"), "{}", draft.detail);
-    assert!(!draft.malformed, "the next fetch begins with the unsound batch and is refused");
+    assert!(!draft.unparseable, "the next fetch begins with the unsound batch and is refused");
 }

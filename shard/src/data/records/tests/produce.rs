@@ -257,7 +257,8 @@ fn batches_that_are_not_sound_are_refused_each_with_its_error() {
             assert_eq!(outcomes(&response), [(name(), 0, error.code()), (name(), 1, 0)], "{what}");
             let refused = response.responses.iter().flat_map(|t| &t.partition_responses).find(|p| p.index == 0);
             assert!(refused.unwrap().error_message.is_some(), "{what}: the client is told why");
-            assert!(draft.malformed, "{what}");
+            assert!(draft.unparseable && !draft.malformed, "{what}");
+            assert_eq!(resources(&draft), ["-write orders-0 0", "+write orders-1 1"], "{what}");
             assert!(draft.detail.starts_with("orders-0 refused: "), "{what}: {}", draft.detail);
         }
     }

@@ -13,10 +13,10 @@ use kafka_protocol::protocol::StrBytes;
 use super::fetch::topic_id;
 use super::*;
 
-const VERSION: i16 = 1;
+pub(super) const VERSION: i16 = 1;
 const DENIED: i16 = 29;
 
-fn share(group: &str, epoch: i32, partitions: &[(&str, i32)]) -> ShareFetchRequest {
+pub(super) fn share(group: &str, epoch: i32, partitions: &[(&str, i32)]) -> ShareFetchRequest {
     let mut request = ShareFetchRequest::default()
         .with_group_id(Some(GroupId(StrBytes::from_string(group.to_owned()))))
         .with_member_id(Some("member-1".into()))
@@ -31,7 +31,7 @@ fn share(group: &str, epoch: i32, partitions: &[(&str, i32)]) -> ShareFetchReque
     request
 }
 
-fn broker(request: &ShareFetchRequest, records: &Bytes) -> ShareFetchResponse {
+pub(super) fn broker(request: &ShareFetchRequest, records: &Bytes) -> ShareFetchResponse {
     let mut response = ShareFetchResponse::default().with_acquisition_lock_timeout_ms(30_000);
     for topic in &request.topics {
         let partitions = topic.partitions.iter().map(|p| {

@@ -13,12 +13,13 @@ pub mod message;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     ApiKey, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use tidegate_core::decode::{self, decode_request};
 use tidegate_core::words::{Principal, Timestamp};
 use tidegate_policy::identity::{TokenError, Verified};
 
@@ -303,15 +304,14 @@ impl SaslServer {
             self.state = State::Failed;
             return Action::Close(Failure::new("unsupported_version", format!("SaslHandshake v{version} is unknown")));
         }
-        let mut body = request.body();
-        let Ok(handshake) = SaslHandshakeRequest::decode(&mut body, version) else {
-            self.state = State::Failed;
-            return Action::Close(Failure::malformed("the SaslHandshake request cannot be decoded"));
+        let body = request.body();
+        let handshake: SaslHandshakeRequest = match decode_request(&body, version, body.len()) {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                self.state = State::Failed;
+                return Action::Close(Failure::malformed(format!("the SaslHandshake request: {error}")));
+            }
         };
-        if !body.is_empty() {
-            self.state = State::Failed;
-            return Action::Close(Failure::malformed("the SaslHandshake request has bytes left over"));
-        }
         let illegal = handshake_body(ResponseError::IllegalSaslState.code(), &[]);
         match (&self.state, &self.known) {
             (State::Authenticated, _) if self.mechanisms.is_empty() => return Action::Answer(illegal),
@@ -355,11 +355,13 @@ impl SaslServer {
                 format!("SaslAuthenticate v{version} is unknown"),
             ));
         }
-        let mut body = request.body();
-        let decoded = SaslAuthenticateRequest::decode(&mut body, version).ok().filter(|_| body.is_empty());
-        let Some(message) = decoded else {
-            self.state = State::Failed;
-            return Action::Close(Failure::malformed("the SaslAuthenticate request cannot be decoded"));
+        let body = request.body();
+        let message: SaslAuthenticateRequest = match decode_request(&body, version, body.len()) {
+            Ok(message) => message,
+            Err(error) => {
+                self.state = State::Failed;
+                return Action::Close(Failure::malformed(format!("the SaslAuthenticate request: {error}")));
+            }
         };
         match std::mem::replace(&mut self.state, State::Failed) {
             State::Chosen(mechanism) => match Credential::parse(mechanism, &message.auth_bytes) {
@@ -490,12 +492,8 @@ fn handshake_body(code: i16, mechanisms: &[Mechanism]) -> Bytes {
 }
 
 fn encode<M: Encodable>(message: &M, version: i16) -> Bytes {
-    let mut body = BytesMut::new();
     // It cannot fail: versions are checked above and every text is ours and short.
-    if message.encode(&mut body, version).is_err() {
-        body.clear();
-    }
-    body.freeze()
+    decode::encode(message, version).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, VersionRange};
+use kafka_protocol::protocol::{StrBytes, VersionRange};
 use tidegate_core::api::{self, Handling};
+use tidegate_core::decode::{self, decode_request};
 
 use super::stage::Request;
 
@@ -152,7 +153,8 @@ impl UpstreamVersions {
             let own = api_version(ApiKey::ApiVersions, VersionRange { min: 0, max: API_VERSIONS_MAX });
             return Answer::refused(ResponseError::UnsupportedVersion, vec![own], 0);
         }
-        match ApiVersionsRequest::decode(&mut request.body(), version) {
+        let body = request.body();
+        match decode_request::<ApiVersionsRequest>(&body, version, body.len()) {
             Ok(body) if version < 3 || has_valid_software(&body) => {
                 let client = (version >= 3)
                     .then(|| format!("{} {}", &*body.client_software_name, &*body.client_software_version));
@@ -239,12 +241,8 @@ fn api_version(api: ApiKey, range: VersionRange) -> ApiVersion {
 }
 
 fn encode(response: &ApiVersionsResponse, version: i16) -> Bytes {
-    let mut body = BytesMut::new();
     // It cannot fail: the version is in range and every string is a feature's name, which came from a short frame.
-    if response.encode(&mut body, version).is_err() {
-        body.clear();
-    }
-    body.freeze()
+    decode::encode(response, version).unwrap_or_default()
 }
 
 /// Kafka's rule for software names (KIP-511): letters, digits, `-` and `.`, beginning and ending with neither sign.
@@ -354,6 +352,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::protocol::Decodable;
     use tidegate_core::header::{RequestHeader, request_frame};
 
     use super::*;
@@ -371,9 +370,7 @@ mod tests {
         let body = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_string(name.to_owned()))
             .with_client_software_version(StrBytes::from_string(software.to_owned()));
-        let mut bytes = BytesMut::new();
-        body.encode(&mut bytes, version).unwrap();
-        request(version, &bytes)
+        request(version, &decode::encode(&body, version).unwrap())
     }
 
     fn read(answer: &Answer, version: i16) -> ApiVersionsResponse {

@@ -11,7 +11,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use tidegate_core::decode::decode_response;
 use tidegate_core::header::{request_frame, response_body_start, response_correlation_id};
 use zeroize::Zeroizing;
 
@@ -212,7 +213,7 @@ impl UpstreamLogin {
         match std::mem::replace(&mut self.state, State::Handshake) {
             State::Versions { version } => self.on_versions(&body, version),
             State::Handshake => self.on_handshake(&body),
-            State::Authenticate(exchange) => self.on_authenticate(body, exchange),
+            State::Authenticate(exchange) => self.on_authenticate(&body, exchange),
             state => self.state = state,
         }
     }
@@ -283,8 +284,8 @@ impl UpstreamLogin {
         }
     }
 
-    fn on_authenticate(&mut self, mut body: Bytes, exchange: Exchange) {
-        let Ok(response) = SaslAuthenticateResponse::decode(&mut body, self.authenticate_version()) else {
+    fn on_authenticate(&mut self, body: &Bytes, exchange: Exchange) {
+        let Ok(response) = decode_response::<SaslAuthenticateResponse>(body, self.authenticate_version()) else {
             return self.fail(LoginError::Malformed("a SaslAuthenticate response that cannot be decoded"));
         };
         if response.error_code != 0 {

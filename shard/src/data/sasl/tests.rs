@@ -1,6 +1,8 @@
 //! Whole conversations, with requests as clients encode them.
 
+use bytes::BytesMut;
 use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::protocol::Decodable;
 use proptest::prelude::*;
 use tidegate_core::header::{RequestHeader, request_frame};
 

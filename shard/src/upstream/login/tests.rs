@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiVersionsResponse, SaslHandshakeResponse};
+use kafka_protocol::protocol::Decodable;
 use tidegate_core::header::{RequestHeader, response_frame};
 
 use super::super::credentials::Secret;

@@ -37,11 +37,13 @@ pub(crate) enum Door {
     Certificate,
     /// TLS with a token; brokers are told apart by server name.
     Sni,
+    /// A token without TLS, behind a load balancer that sends a PROXY header.
+    Proxied,
 }
 
 /// Ports of one door: the bootstrap port and brokers 1 to 4.
 const DOOR_PORTS: u16 = 5;
-const DOORS: [Door; 4] = [Door::Tls, Door::Plain, Door::Certificate, Door::Sni];
+const DOORS: [Door; 5] = [Door::Tls, Door::Plain, Door::Certificate, Door::Sni, Door::Proxied];
 
 impl Door {
     fn first_port(self, first: u16) -> u16 {
@@ -59,6 +61,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) shards: u16,
     /// The broker's listener that the gateway connects to.
     pub(crate) upstream: Listener,
+    /// `host:port` of other servers than `kafka`'s.
+    pub(crate) upstream_servers: Option<String>,
     /// `upstream.sasl`, YAML in one line.
     pub(crate) upstream_sasl: String,
     /// `evidence.release`.
@@ -76,6 +80,7 @@ impl<'a> Setup<'a> {
             policy: policy.to_owned(),
             shards: 1,
             upstream: Listener::Plaintext,
+            upstream_servers: None,
             upstream_sasl: "{mechanism: none}".to_owned(),
             release: "written",
             more: String::new(),
@@ -92,17 +97,29 @@ impl<'a> Setup<'a> {
 
     /// Starts it.
     pub(crate) fn prepare(&self) -> Gateway {
+        let (folder, first_port) = self.write_files();
+        let process = serve(folder.path());
+        Gateway { folder, process, first_port, control_port: first_port + DOOR_PORTS * DOORS.len() as u16 }
+    }
+
+    /// Writes its files without starting it; the folder.
+    pub(crate) fn write(&self) -> TempDir {
+        self.write_files().0
+    }
+
+    /// Writes its files; the folder and the first of its ports, the control port being the last.
+    fn write_files(&self) -> (TempDir, u16) {
         let folder = tempfile::Builder::new().prefix("tidegate-gateway").tempdir().unwrap();
         let first_port = ports::free(DOOR_PORTS * DOORS.len() as u16 + 1);
         let control_port = first_port + DOOR_PORTS * DOORS.len() as u16;
-        std::fs::write(folder.path().join("policy.yaml"), &self.policy).unwrap();
-        std::fs::write(folder.path().join("upstream-secret"), "gateway-secret\n").unwrap();
-        std::fs::write(folder.path().join("tidegate.yaml"), self.configuration(first_port, control_port)).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("policy.yaml", &self.policy);
+        write("upstream-secret", "gateway-secret\n");
+        write("tidegate.yaml", &self.configuration(first_port, control_port));
         let server = Authority::shared().issue("localhost", &["localhost", "127.0.0.1", "*.kafka.localhost"]);
         std::fs::copy(server.certificate, folder.path().join("server.pem")).unwrap();
         std::fs::copy(server.key, folder.path().join("server-key.pem")).unwrap();
-        let process = serve(folder.path());
-        Gateway { folder, process, first_port, control_port }
+        (folder, first_port)
     }
 
     fn configuration(&self, first_port: u16, control_port: u16) -> String {
@@ -123,7 +140,10 @@ impl<'a> Setup<'a> {
                 )
                 .unwrap(),
             }
-            if door != Door::Plain {
+            if door == Door::Proxied {
+                text.push_str("    proxy_protocol: v1_or_v2\n");
+            }
+            if !matches!(door, Door::Plain | Door::Proxied) {
                 text.push_str("    tls:\n      certificate_file: server.pem\n      key_file: server-key.pem\n");
             }
             match door {
@@ -133,7 +153,7 @@ impl<'a> Setup<'a> {
                 _ => text.push_str("    sasl: {mechanisms: [OAUTHBEARER, PLAIN]}\n"),
             }
         }
-        let bootstrap = self.kafka.bootstrap(self.upstream);
+        let bootstrap = self.upstream_servers.clone().unwrap_or_else(|| self.kafka.bootstrap(self.upstream));
         write!(text, "upstream:\n  bootstrap_servers: [\"{}\"]\n", bootstrap.replace(',', "\", \"")).unwrap();
         writeln!(text, "  sasl: {}\n  metadata_interval: 1s", self.upstream_sasl).unwrap();
         if matches!(self.upstream, Listener::SaslSsl | Listener::Ssl) {

@@ -332,6 +332,63 @@ fn a_wrong_upstream_password_is_said_and_harms_nobody() {
 }
 
 #[test]
+fn an_upstream_that_is_away_is_said_and_waited_for() {
+    let mut kafka = Kafka::start(1);
+    kafka.kill_broker(1);
+    let gateway = Setup::new(&kafka, &policy("read", "")).prepare();
+    let output = || gateway.process().output();
+    gateway.process().ready("complaining", TIMEOUT, || output().contains("cannot be reached").then_some(()));
+    assert_eq!(gateway.get("/livez").0, 200);
+    let (status, body) = gateway.get("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("upstream"), "{body}");
+    kafka.start_broker(1);
+    kafka.wait_for_brokers(1);
+    gateway.wait_until_ready();
+    gateway.connect_as("alice", &[]).ask(12, &metadata_of_nothing());
+}
+
+#[test]
+fn an_upstream_that_must_be_there_ends_the_start() {
+    let nobody = format!("localhost:{}", crate::ports::free(1));
+    let setup = Setup { upstream_servers: Some(nobody.clone()), ..Setup::new(Kafka::shared(), &policy("read", "")) };
+    let folder = setup.write();
+    let config = folder.path().join("tidegate.yaml");
+    let output = crate::gateway::tidegate(&["serve", "--require-upstream", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.contains(&nobody), "{}", output.stderr);
+}
+
+#[test]
+fn a_load_balancers_header_names_the_client() {
+    let gateway = Setup::new(Kafka::shared(), &policy("read", "")).start();
+    let address = ("127.0.0.1", gateway.port(Door::Proxied));
+    let token = Idp::shared().token("alice", &[]);
+    let version_2 = {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
+        header.extend([203, 0, 113, 8, 127, 0, 0, 1]);
+        header.extend([4711_u16.to_be_bytes(), 9092_u16.to_be_bytes()].concat());
+        header
+    };
+    let version_1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 9092\r\n".to_vec();
+    for (header, client) in [(version_1, "203.0.113.7:4711"), (version_2, "203.0.113.8:4711")] {
+        let mut connection = Connection::plain(address);
+        connection.write(&header).unwrap();
+        let mut connection = connection.login_token(&token);
+        connection.ask(12, &metadata_of_nothing());
+        gateway.evidence_of("the session", |entry| {
+            entry["kind"] == "session_start" && entry["client_address"] == client && entry["principal"] == "alice"
+        });
+    }
+    let mut without = Connection::plain(address);
+    assert!(without.authenticate("OAUTHBEARER", &crate::raw::bearer(&token)).is_err());
+    // And where none is expected, one is garbage.
+    let mut unexpected = Connection::plain(("127.0.0.1", gateway.port(Door::Plain)));
+    unexpected.write(b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 9092\r\n").unwrap();
+    assert!(unexpected.is_closed());
+}
+
+#[test]
 fn a_taken_port_is_one_clear_sentence() {
     let gateway = Setup::new(Kafka::shared(), &policy("read", "")).start();
     // The same files once more: the same ports, and the evidence folder's lock.

@@ -9,8 +9,7 @@
 //! refused items out, putting their refusals into the response), then the families: [`metadata`],
 //! [`topic_pages`], [`groups`], [`offsets`] and [`group_offsets`], [`transactions`], [`share`],
 //! [`topics_admin`], [`configs`], [`cluster`], [`credentials`]. [`operations`] counts what policy
-//! allows into bit fields, [`outcome`] knows where responses carry errors, [`codec`] reads and
-//! writes bodies.
+//! allows into bit fields, [`outcome`] knows where responses carry errors.
 //!
 //! Invariants:
 //! - The upstream never sees what was refused: it is taken out of the request first. Where nothing
@@ -27,7 +26,6 @@ use super::stage::{Draft, Request, Scope, StageError, Verdict};
 
 mod call;
 mod cluster;
-mod codec;
 mod configs;
 mod credentials;
 mod group_offsets;

@@ -7,7 +7,7 @@
 //! 4. [`sessions`]: which partitions a client's fetch and share sessions hold (KIP-227).
 //! 5. [`inspect`]: one partition's records under a mask plan, in either direction; [`ahead`]: those
 //!    of a whole message, over as many turns as it takes.
-//! 6. [`notes`]: what goes into the evidence. [`codec`] and [`shape`]: bodies in and out.
+//! 6. [`notes`]: what goes into the evidence. [`codec`]: bodies in and out.
 //!    [`names`]: topics named by id.
 //!
 //! Invariants:
@@ -28,7 +28,6 @@ mod names;
 mod notes;
 mod produce;
 mod sessions;
-mod shape;
 mod share;
 #[cfg(test)]
 mod tests;

@@ -12,13 +12,18 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Encodable;
+use tidegate_core::decode::{self, Body, decode_request, decode_response};
 use tidegate_core::words::{Operation, Resource};
 
 use super::super::addresses::NoAddress;
 use super::super::stage::{Draft, Progress, Request, Respond, Scope, StageError, Verdict};
-use super::codec;
 use super::outcome::{Answer, note_upstream_errors};
+
+/// Largest request body that is decoded here, in bytes; over it the connection is closed. These
+/// requests carry names and numbers, no records: the largest in use, the assignment of a group of
+/// thousands of members, stays below it.
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What an API's function yields.
 pub(super) type Outcome = Result<Verdict, StageError>;
@@ -75,17 +80,13 @@ impl<'c, 's> Call<'c, 's> {
     }
 
     /// The request's body, whole.
-    pub(super) fn decode<Q: Decodable>(&self) -> Result<Q, StageError> {
-        let body = self.request.body();
-        if body.len() > codec::BODY_BYTES_MAX {
-            return Err(self.malformed(format!("a body of {} bytes is over {}", body.len(), codec::BODY_BYTES_MAX)));
-        }
-        codec::decode(&body, self.version()).map_err(|reason| self.malformed(reason))
+    pub(super) fn decode<Q: Body>(&self) -> Result<Q, StageError> {
+        decode_request(&self.request.body(), self.version(), BODY_BYTES_MAX).map_err(|error| self.malformed(error))
     }
 
     /// The error for a request that cannot be understood.
-    pub(super) fn malformed(&self, reason: String) -> StageError {
-        StageError::Request { api: self.request.api(), version: self.version(), reason }
+    pub(super) fn malformed(&self, reason: impl ToString) -> StageError {
+        StageError::Request { api: self.request.api(), version: self.version(), reason: reason.to_string() }
     }
 
     /// Asks policy; the answer goes into the evidence.
@@ -111,7 +112,7 @@ impl<'c, 's> Call<'c, 's> {
 
     /// The gateway answers.
     pub(super) fn answer<R: Encodable>(&self, response: &R) -> Outcome {
-        codec::encode(response, self.version()).map(Verdict::Answer).map_err(|reason| self.malformed(reason))
+        decode::encode(response, self.version()).map(Verdict::Answer).map_err(|error| self.malformed(error))
     }
 
     /// The very bytes go, and the very response comes back; its errors are noted.
@@ -140,7 +141,7 @@ impl<'c, 's> Call<'c, 's> {
     where
         E: FnOnce(&mut R, &mut Scope<'_>, &mut Draft) -> Edited + 'static,
     {
-        let body = codec::encode(request, version).map_err(|reason| self.malformed(reason))?;
+        let body = decode::encode(request, version).map_err(|error| self.malformed(error))?;
         Ok(Verdict::Rewrite { version, body, respond: self.then(version, edit) })
     }
 
@@ -195,20 +196,17 @@ impl<R: Answer, E> Respond for Then<R, E>
 where
     E: FnOnce(&mut R, &mut Scope<'_>, &mut Draft) -> Edited,
 {
-    fn respond(
-        self: Box<Self>,
-        body: Bytes,
-        scope: &mut Scope<'_>,
-        draft: &mut Draft,
-    ) -> Result<Progress, StageError> {
+    fn respond(self: Box<Self>, body: Bytes, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Progress, StageError> {
         let Self { api, version, asked_in, edit, .. } = *self;
-        let unfit = |version, reason| StageError::Response { api, version, reason };
-        let mut response: R = codec::decode_response(&body, asked_in).map_err(|reason| unfit(asked_in, reason))?;
+        let unfit = |version, reason: &dyn ToString| StageError::Response { api, version, reason: reason.to_string() };
+        let mut response: R = decode_response(&body, asked_in).map_err(|error| unfit(asked_in, &error))?;
         note_upstream_errors(&response, draft);
-        let changed = edit(&mut response, scope, draft).map_err(|Unfit(reason)| unfit(asked_in, reason))?;
+        let changed = edit(&mut response, scope, draft).map_err(|Unfit(reason)| unfit(asked_in, &reason))?;
         if !changed && asked_in == version {
             return Ok(Progress::Done(None));
         }
-        codec::encode(&response, version).map(|body| Progress::Done(Some(body))).map_err(|reason| unfit(version, reason))
+        decode::encode(&response, version)
+            .map(|body| Progress::Done(Some(body)))
+            .map_err(|error| unfit(version, &error))
     }
 }

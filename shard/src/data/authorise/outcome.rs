@@ -4,7 +4,8 @@
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use tidegate_core::decode::Body;
 
 use super::super::stage::Draft;
 
@@ -12,7 +13,7 @@ use super::super::stage::Draft;
 const UPSTREAM_ERRORS_MAX: usize = 16;
 
 /// A response that this stage reads, filters and writes.
-pub(super) trait Answer: Decodable + Encodable + Default + 'static {
+pub(super) trait Answer: Body + Encodable + Default {
     /// Shows every error code in the response, 0 where there is none.
     fn errors(&self, see: &mut dyn FnMut(i16));
 }

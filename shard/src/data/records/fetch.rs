@@ -21,7 +21,7 @@ use super::super::stage::{Draft, Request, Scope, StageError, Verdict};
 use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::{Session, Standing, TopicKey, unresolved};
-use super::{FetchSessions, codec, shape};
+use super::{FetchSessions, codec};
 
 mod incremental;
 mod respond;
@@ -56,7 +56,7 @@ pub(super) fn request(
     draft: &mut Draft,
 ) -> Result<Verdict, StageError> {
     let version = request.version();
-    let message: FetchRequest = codec::decode_request(request, &shape::FETCH_REQUEST)?;
+    let message: FetchRequest = codec::decode_request(request)?;
     if version >= TOPIC_IDS_FROM {
         let unknown = unresolved(message.topics.iter().map(|t| t.topic_id), scope);
         if !unknown.is_empty() {

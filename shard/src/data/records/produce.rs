@@ -34,7 +34,7 @@ use super::inspect::{Inspection, Use};
 use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::unresolved;
-use super::{codec, shape};
+use super::{codec};
 
 const API: ApiKey = ApiKey::Produce;
 /// From here on topics are named by id (KIP-516).
@@ -52,7 +52,7 @@ struct Refused {
 /// Handles one Produce request.
 pub(super) fn request(request: &Request, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
     let version = request.version();
-    let message: ProduceRequest = codec::decode_request(request, &shape::PRODUCE_REQUEST)?;
+    let message: ProduceRequest = codec::decode_request(request)?;
     if version >= TOPIC_IDS_FROM {
         let unknown = unresolved(message.topic_data.iter().map(|t| t.topic_id), scope);
         if !unknown.is_empty() {
@@ -315,7 +315,7 @@ impl Respond for ProduceRespond {
         scope: &mut Scope<'_>,
         draft: &mut Draft,
     ) -> Result<Progress, StageError> {
-        let mut response: ProduceResponse = codec::decode_response(&body, API, self.version, &shape::PRODUCE_RESPONSE)?;
+        let mut response: ProduceResponse = codec::decode_response(&body, API, self.version)?;
         for topic in &response.responses {
             self.account(topic, scope, draft);
         }

@@ -26,7 +26,7 @@ use super::ahead::{Ahead, Part, Place};
 use super::inspect::{Inspection, Use};
 use super::notes::{self, Asked};
 use super::sessions::{Member, Session, Shared, Standing, TopicKey, unresolved};
-use super::{FetchSessions, codec, shape};
+use super::{FetchSessions, codec};
 
 const API: ApiKey = ApiKey::ShareFetch;
 const EPOCH_INITIAL: i32 = 0;
@@ -49,7 +49,7 @@ pub(super) fn request(
     draft: &mut Draft,
 ) -> Result<Verdict, StageError> {
     let version = request.version();
-    let mut message: ShareFetchRequest = codec::decode_request(request, &shape::SHARE_FETCH_REQUEST)?;
+    let mut message: ShareFetchRequest = codec::decode_request(request)?;
     let unknown = unresolved(message.topics.iter().map(|t| t.topic_id), scope);
     if !unknown.is_empty() {
         return Ok(Verdict::Resolve(unknown));
@@ -241,7 +241,7 @@ impl Respond for ShareRespond {
     ) -> Result<Progress, StageError> {
         let mut response: ShareFetchResponse = match self.under_way.take() {
             Some(response) => response,
-            None => codec::decode_response(&body, API, self.version, &shape::SHARE_FETCH_RESPONSE)?,
+            None => codec::decode_response(&body, API, self.version)?,
         };
         if self.ahead.wants_parts(scope) {
             let parts = self.parts(&response, scope);

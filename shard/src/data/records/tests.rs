@@ -25,7 +25,6 @@ mod garbage;
 mod produce;
 mod session_model;
 mod sessions;
-mod shapes;
 mod share;
 mod turns;
 

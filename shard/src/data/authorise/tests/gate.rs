@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use tidegate_core::decode::{self, Body, decode_request};
 use tidegate_core::header::RequestHeader;
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Principal, Timestamp};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::super::super::addresses::{Addresses, Scheme};
 use super::super::super::stage::{Draft, OnUnparseable, Progress, Request, Respond, Scope, StageError, Verdict};
 use super::super::super::topics::TopicIds;
-use super::super::{authorise, codec};
+use super::super::authorise;
 
 /// A topic's id in these tests.
 pub(super) fn id(number: u128) -> Uuid {
@@ -29,7 +30,7 @@ pub(super) fn text(text: &str) -> StrBytes {
 
 /// A request's or response's body.
 pub(super) fn body<T: Encodable>(message: &T, version: i16) -> Bytes {
-    codec::encode(message, version).unwrap_or_else(|e| panic!("v{version}: {e}"))
+    decode::encode(message, version).unwrap_or_else(|e| panic!("v{version}: {e}"))
 }
 
 /// The gateway as one principal sees it.
@@ -94,11 +95,11 @@ impl Gate {
     }
 
     /// Shows `respond` the upstream's response, and yields what the client gets.
-    pub(super) fn respond<U: Encodable, R: Decodable>(&mut self, waiting: Waiting, upstream: &U) -> (R, Draft) {
+    pub(super) fn respond<U: Encodable, R: Body>(&mut self, waiting: Waiting, upstream: &U) -> (R, Draft) {
         let Waiting { asked_in, version, respond, mut draft } = waiting;
         let sent = body(upstream, asked_in);
         let passed = done(respond.respond(sent.clone(), &mut self.scope(), &mut draft)).unwrap_or_else(|e| panic!("{e}"));
-        (codec::decode(&passed.unwrap_or(sent), version).unwrap(), draft)
+        (decode_request(&passed.unwrap_or(sent), version, usize::MAX).unwrap(), draft)
     }
 
     /// As [`Gate::respond`], with bytes.
@@ -133,9 +134,9 @@ pub(super) struct Waiting {
 
 impl Decided {
     /// The gateway's own answer.
-    pub(super) fn answer<R: Decodable>(self) -> R {
+    pub(super) fn answer<R: Body>(self) -> R {
         match self.verdict {
-            Verdict::Answer(body) => codec::decode(&body, self.version).unwrap(),
+            Verdict::Answer(body) => decode_request(&body, self.version, usize::MAX).unwrap(),
             other => panic!("not an answer but {}", name(&other)),
         }
     }
@@ -151,10 +152,10 @@ impl Decided {
     }
 
     /// Another request goes.
-    pub(super) fn rewritten<Q: Decodable>(self) -> (Q, Waiting) {
+    pub(super) fn rewritten<Q: Body>(self) -> (Q, Waiting) {
         match self.verdict {
             Verdict::Rewrite { version, body, respond } => {
-                let request = codec::decode(&body, version).unwrap();
+                let request = decode_request(&body, version, usize::MAX).unwrap();
                 (request, Waiting { asked_in: version, version: self.version, respond, draft: self.draft })
             }
             other => panic!("not rewritten but {}", name(&other)),

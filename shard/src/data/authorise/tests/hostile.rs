@@ -5,7 +5,7 @@ use kafka_protocol::messages::ApiKey;
 use tidegate_core::api::{Handling, enforced, handling};
 
 use super::super::super::stage::StageError;
-use super::super::codec;
+use super::super::call::BODY_BYTES_MAX;
 use super::gate::{Gate, id};
 use super::table::rows;
 
@@ -99,7 +99,7 @@ fn a_request_with_a_byte_flipped_never_panics() {
 
 #[test]
 fn a_body_over_the_limit_is_not_decoded() {
-    let long = "x".repeat(codec::BODY_BYTES_MAX);
+    let long = "x".repeat(BODY_BYTES_MAX);
     let mut body = vec![0, 0, 0, 1];
     body.extend((long.len() as i32).to_be_bytes());
     body.extend(long.into_bytes());

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use tidegate_core::api::{Handling, enforced, handling};
+use tidegate_core::decode::decode_request;
 use tidegate_core::words::Operation;
 
-use super::super::codec;
 use super::super::outcome::Answer;
 use super::gate::{Gate, body, id, name, text};
 
@@ -32,7 +32,7 @@ pub(super) struct Row {
 
 fn errors<R: Answer>(response: &Bytes, version: i16) -> Vec<i16> {
     let mut seen = BTreeSet::new();
-    codec::decode::<R>(response, version).unwrap().errors(&mut |code| {
+    decode_request::<R>(response, version, usize::MAX).unwrap().errors(&mut |code| {
         seen.insert(code);
     });
     seen.into_iter().filter(|code| *code != 0).collect()

@@ -28,7 +28,7 @@ use super::super::inspect::{Inspection, Use};
 use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Shared};
-use super::super::{codec, shape};
+use super::super::{codec};
 use super::{API, NO_SESSION, Refused, TOPIC_IDS_FROM, error_partition, key, response_topic};
 
 /// What the response means for the connection's sessions.
@@ -76,7 +76,7 @@ impl Respond for FetchRespond {
     ) -> Result<Progress, StageError> {
         let mut response = match self.under_way.response.take() {
             Some(response) => response,
-            None => codec::decode_response(&body, API, self.version, &shape::FETCH_RESPONSE)?,
+            None => codec::decode_response(&body, API, self.version)?,
         };
         if self.under_way.ahead.wants_parts(scope) {
             let parts = self.parts(&response, scope);

@@ -18,21 +18,21 @@ fn an_array_that_claims_billions_reserves_nothing() {
     // Produce v3: null transactional id, acks, timeout, then 2^31 - 1 topics.
     let body = [&[0xff, 0xff, 0, 1, 0, 0, 0, 0][..], &i32::MAX.to_be_bytes()].concat();
     let error = World::new().try_ask(&raw(ApiKey::Produce, 3, &body), &mut Draft::default()).err().unwrap();
-    assert!(error.to_string().contains("claims 2147483647 elements"), "{error}");
+    assert!(error.to_string().contains("claims 2147483647 items"), "{error}");
     // Produce v9: the same as a varint.
     let body = [0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x07];
     let error = World::new().try_ask(&raw(ApiKey::Produce, 9, &body), &mut Draft::default()).err().unwrap();
-    assert!(error.to_string().contains("elements"), "{error}");
+    assert!(error.to_string().contains("items"), "{error}");
 }
 
 #[test]
-fn a_message_of_millions_of_elements_is_refused_before_it_is_decoded() {
+fn a_message_of_millions_of_items_is_refused_before_it_is_decoded() {
     // Produce v3: null transactional id, acks, timeout, then topics without a name or partitions.
     let count = 1_000_001;
     let mut body = [&[0xff, 0xff, 0, 1, 0, 0, 0, 0][..], &(count as i32).to_be_bytes()].concat();
     body.resize(body.len() + count * 6, 0);
     let error = World::new().try_ask(&raw(ApiKey::Produce, 3, &body), &mut Draft::default()).err().unwrap();
-    assert!(error.to_string().contains("more than 1000000 elements"), "{error}");
+    assert!(error.to_string().contains("bytes of memory"), "{error}");
 }
 
 #[test]

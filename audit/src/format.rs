@@ -8,6 +8,9 @@ use std::fmt;
 
 use crc_fast::{CrcAlgorithm, checksum};
 
+use crate::note::VerifierKey;
+use crate::tree::{CompactRange, Hash, RANGE_BYTES};
+
 /// Bytes of the header page.
 pub const HEADER_BYTES: usize = 4096;
 /// Bytes of a frame before its body.
@@ -20,14 +23,22 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SEAL_BODY_BYTES: usize = 64;
 /// Bytes of a whole seal frame: what a writer keeps free at a segment's end.
 pub const SEAL_FRAME_BYTES: usize = FRAME_HEADER_BYTES + SEAL_BODY_BYTES;
+/// The largest checkpoint frame that a writer writes, in bytes, and keeps free for the last one.
+pub const CHECKPOINT_FRAME_BYTES_MAX: usize = 1024;
 /// The longest origin name, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 /// The version that is written.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"\x89TGS\r\n\x1a\n";
 const CODEC_PROTOBUF_EVENT: u8 = 1;
+const HASH_SHA256: u8 = 1;
 const ORIGIN_START: usize = 64;
+const ROOT_START: usize = 320;
+const TREE_START: usize = 352;
+const SIGNER_START: usize = 2464;
+/// The end of the last field; zeros from there to the CRC.
+const FIELDS_END: usize = 2760;
 const CRC_START: usize = HEADER_BYTES - 4;
 /// The part of a frame's length that is not body: type, sequence and time.
 const COUNTED_HEADER_BYTES: usize = FRAME_HEADER_BYTES - FRAME_PREFIX_BYTES;
@@ -47,6 +58,10 @@ pub struct Header {
     pub created_micros: i64,
     /// Bytes allocated for it.
     pub segment_bytes: u64,
+    /// The tree of all entries before this segment.
+    pub tree: CompactRange,
+    /// The key that signs checkpoints from here on, where one does.
+    pub signer: Option<VerifierKey>,
 }
 
 /// Why a header page is not one.
@@ -97,7 +112,7 @@ impl Header {
         page.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
         page.extend_from_slice(&0u32.to_le_bytes());
         page.extend_from_slice(&self.shard.to_le_bytes());
-        page.extend_from_slice(&[CODEC_PROTOBUF_EVENT, 0, 0, 0]);
+        page.extend_from_slice(&[CODEC_PROTOBUF_EVENT, HASH_SHA256, 0, 0]);
         page.extend_from_slice(&self.number.to_le_bytes());
         page.extend_from_slice(&self.first_sequence.to_le_bytes());
         page.extend_from_slice(&self.created_micros.to_le_bytes());
@@ -105,6 +120,16 @@ impl Header {
         page.extend_from_slice(&(origin.len() as u16).to_le_bytes());
         page.resize(ORIGIN_START, 0);
         page.extend_from_slice(origin);
+        page.resize(ROOT_START, 0);
+        page.extend_from_slice(&self.tree.root());
+        page.extend_from_slice(&self.tree.encode());
+        page.resize(SIGNER_START, 0);
+        // A name that does not fit is refused when the log is opened.
+        if let Some(key) = self.signer.as_ref().filter(|key| key.name().len() <= ORIGIN_BYTES_MAX) {
+            page.extend_from_slice(&(key.name().len() as u64).to_le_bytes());
+            page.extend_from_slice(key.bytes());
+            page.extend_from_slice(key.name().as_bytes());
+        }
         page.resize(CRC_START, 0);
         let crc = crc32c(&page);
         page.extend_from_slice(&crc.to_le_bytes());
@@ -142,7 +167,7 @@ impl Header {
         for (field, value, known) in [
             ("flags", flags, 0),
             ("codec", u32::from(codec), u32::from(CODEC_PROTOBUF_EVENT)),
-            ("hash", u32::from(hash), 0),
+            ("hash", u32::from(hash), u32::from(HASH_SHA256)),
             ("encryption", u32::from(encryption), 0),
         ] {
             if value != known {
@@ -158,8 +183,32 @@ impl Header {
             .get(..origin_bytes)
             .ok_or(HeaderError::Malformed("origin longer than its field"))?;
         let origin = std::str::from_utf8(origin).map_err(|_| HeaderError::Malformed("origin is not UTF-8"))?.to_owned();
-        Ok(Self { origin, shard, number, first_sequence, created_micros, segment_bytes })
+        let tree = CompactRange::parse(&page[TREE_START..TREE_START + RANGE_BYTES])
+            .ok_or(HeaderError::Malformed("the tree before the segment is none"))?;
+        if tree.root() != page_array(page, ROOT_START) {
+            return Err(HeaderError::Malformed("the root before the segment is not that of the tree before it"));
+        }
+        if page[FIELDS_END..CRC_START].iter().any(|byte| *byte != 0) {
+            return Err(HeaderError::Malformed("bytes other than zero where nothing is defined"));
+        }
+        let signer = parse_signer(page)?;
+        Ok(Self { origin, shard, number, first_sequence, created_micros, segment_bytes, tree, signer })
     }
+}
+
+fn parse_signer(page: &[u8; HEADER_BYTES]) -> Result<Option<VerifierKey>, HeaderError> {
+    let mut fields = Fields(&page[SIGNER_START..]);
+    let name_bytes = u64::from_le_bytes(fields.take());
+    let key = fields.take();
+    if name_bytes == 0 {
+        return Ok(None);
+    }
+    let name = usize::try_from(name_bytes)
+        .ok()
+        .and_then(|bytes| page.get(FIELDS_END - ORIGIN_BYTES_MAX..FIELDS_END)?.get(..bytes));
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    let key = name.and_then(|name| VerifierKey::new(name, key).ok());
+    key.map(Some).ok_or(HeaderError::Malformed("the signer's name is none"))
 }
 
 /// What kind of frame it is.
@@ -169,6 +218,8 @@ pub enum FrameType {
     Event,
     /// The end of a complete segment.
     Seal,
+    /// A signed checkpoint of the tree.
+    Checkpoint,
     /// Something of a newer Tidegate, to be skipped.
     Other(u8),
 }
@@ -180,6 +231,7 @@ impl FrameType {
         match self {
             Self::Event => 1,
             Self::Seal => 2,
+            Self::Checkpoint => 3,
             Self::Other(byte) => byte,
         }
     }
@@ -188,6 +240,7 @@ impl FrameType {
         match byte {
             1 => Self::Event,
             2 => Self::Seal,
+            3 => Self::Checkpoint,
             other => Self::Other(other),
         }
     }
@@ -218,7 +271,7 @@ impl Frame<'_> {
     pub const fn next_sequence(&self) -> u64 {
         match self.kind {
             FrameType::Event => self.sequence.saturating_add(1),
-            FrameType::Seal | FrameType::Other(_) => self.sequence,
+            FrameType::Seal | FrameType::Checkpoint | FrameType::Other(_) => self.sequence,
         }
     }
 }
@@ -331,6 +384,10 @@ pub struct Seal {
     pub entries: u64,
     /// Where in the file the seal frame begins.
     pub offset: u64,
+    /// The root of the tree, this segment's entries included.
+    pub root: Hash,
+    /// Where in the file the last checkpoint frame begins; 0 where there is none.
+    pub checkpoint: u64,
 }
 
 impl Seal {
@@ -343,7 +400,8 @@ impl Seal {
         for field in [self.first_sequence, self.entries, self.offset] {
             frame.extend_from_slice(&field.to_le_bytes());
         }
-        frame.resize(SEAL_FRAME_BYTES, 0);
+        frame.extend_from_slice(&self.root);
+        frame.extend_from_slice(&self.checkpoint.to_le_bytes());
         finish_frame(&mut frame, start);
         frame
     }
@@ -356,6 +414,8 @@ impl Seal {
             first_sequence: u64::from_le_bytes(fields.take()),
             entries: u64::from_le_bytes(fields.take()),
             offset: u64::from_le_bytes(fields.take()),
+            root: fields.take(),
+            checkpoint: u64::from_le_bytes(fields.take()),
         })
     }
 }
@@ -398,6 +458,12 @@ mod tests {
             first_sequence: 4711,
             created_micros: -5,
             segment_bytes: 1 << 26,
+            tree: {
+                let mut tree = CompactRange::default();
+                (0..3).for_each(|n| tree.append([n + 1; 32]));
+                tree
+            },
+            signer: Some(VerifierKey::new("gw", [0xab; 32]).unwrap()),
         }
     }
 
@@ -415,14 +481,24 @@ mod tests {
         let page = header().encode();
         assert_eq!(page.len(), 4096);
         assert_eq!(&page[..8], b"\x89TGS\r\n\x1a\n");
-        assert_eq!(&page[8..24], [1, 0, 0, 16, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(&page[8..24], [2, 0, 0, 16, 0, 0, 0, 0, 3, 0, 0, 0, 1, 1, 0, 0]);
         assert_eq!(page[24..32], 7u64.to_le_bytes());
         assert_eq!(page[32..40], 4711u64.to_le_bytes());
         assert_eq!(page[40..48], (-5i64).to_le_bytes());
         assert_eq!(page[48..56], (1u64 << 26).to_le_bytes());
         assert_eq!(page[56..58], 17u16.to_le_bytes());
         assert_eq!(&page[64..81], b"gateway-1.example");
-        assert!(page[81..4092].iter().all(|byte| *byte == 0));
+        assert!(page[81..320].iter().all(|byte| *byte == 0));
+        assert_eq!(page[320..352], header().tree.root());
+        assert_eq!(page[352..360], 3u64.to_le_bytes());
+        assert_eq!(page[392..424], [3; 32]);
+        assert!(page[424..2464].iter().all(|byte| *byte == 0));
+        assert_eq!(page[2464..2472], 2u64.to_le_bytes());
+        assert_eq!(page[2472..2504], [0xab; 32]);
+        assert_eq!(&page[2504..2506], b"gw");
+        assert!(page[2506..4092].iter().all(|byte| *byte == 0));
+        let unsigned = Header { signer: None, ..header() };
+        assert_eq!(Header::parse(&unsigned.encode()), Ok(unsigned));
         assert_eq!(Header::parse(&page), Ok(header()));
     }
 
@@ -465,12 +541,21 @@ mod tests {
             ("short", page[..4095].to_vec(), HeaderError::Short(4095)),
             ("foreign", b"hello".to_vec(), HeaderError::Magic),
             ("zeros", vec![0; 4096], HeaderError::Magic),
-            ("newer version", with(8, 2), HeaderError::Version(2)),
+            ("newer version", with(8, 3), HeaderError::Version(3)),
             ("unknown codec", with(20, 9), HeaderError::Feature { field: "codec", value: 9 }),
-            ("unknown hash", with(21, 1), HeaderError::Feature { field: "hash", value: 1 }),
+            ("unknown hash", with(21, 2), HeaderError::Feature { field: "hash", value: 2 }),
             ("unknown encryption", with(22, 1), HeaderError::Feature { field: "encryption", value: 1 }),
             ("unknown flag", with(13, 1), HeaderError::Feature { field: "flags", value: 256 }),
             ("origin too long", with(57, 0xff), HeaderError::Malformed("origin longer than its field")),
+            (
+                "root",
+                with(320, 9),
+                HeaderError::Malformed("the root before the segment is not that of the tree before it"),
+            ),
+            ("tree", with(425, 9), HeaderError::Malformed("the tree before the segment is none")),
+            ("signer", with(2505, b' '), HeaderError::Malformed("the signer's name is none")),
+            ("signer too long", with(2466, 1), HeaderError::Malformed("the signer's name is none")),
+            ("spare", with(3000, 1), HeaderError::Malformed("bytes other than zero where nothing is defined")),
             ("origin not UTF-8", with(64, 0xff), HeaderError::Malformed("origin is not UTF-8")),
         ] {
             assert_eq!(Header::parse(&bytes), Err(error), "{what}");
@@ -501,7 +586,7 @@ mod tests {
 
     #[test]
     fn seal_round_trip_and_unknown_types() {
-        let seal = Seal { first_sequence: 10, entries: 5, offset: 8192 };
+        let seal = Seal { first_sequence: 10, entries: 5, offset: 8192, root: [7; 32], checkpoint: 4096 };
         let bytes = seal.encode(1);
         assert_eq!(bytes.len(), SEAL_FRAME_BYTES);
         let Parsed::Frame(frame_) = parse_frame(&bytes) else { panic!("no frame") };

@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn names_of_everything() {
-        let kinds: Vec<&str> = (0..=11).map(kind_name).collect();
-        assert_eq!(kinds.iter().collect::<std::collections::BTreeSet<_>>().len(), 11, "all differ: {kinds:?}");
+        let kinds: Vec<&str> = (0..=12).map(kind_name).collect();
+        assert_eq!(kinds.iter().collect::<std::collections::BTreeSet<_>>().len(), 12, "all differ: {kinds:?}");
         for outcome in 1..=5 {
             assert_eq!(outcome_from_name(outcome_name(outcome)).map(|outcome| outcome as i32), Some(outcome));
         }

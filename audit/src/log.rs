@@ -3,11 +3,13 @@
 //! `append` encodes into memory; `commit` writes all that is pending with one system call. Both are
 //! called by the shard's committer; slow work (syncing, allocating the next segment) is offered as
 //! values that can be run on another thread: [`SyncHandle`] and [`Chore`]. Whoever runs none of
-//! them loses speed, never safety.
+//! them loses speed and timely checkpoints, never safety.
 //!
 //! Invariants:
 //! - Bytes of the file before `segment.offset` are whole frames and never change again.
 //! - `pending` holds the frames `written..next_sequence`, in order and whole.
+//! - The tree's leaves are the events before `written`, in order; `notary` is behind at most.
+//! - A checkpoint frame's size is at most the sequence number it bears, and sizes only grow.
 //! - A failed commit changes neither: it can be repeated as it is, and until it succeeds nothing
 //!   that waits for it may be released.
 //! - After a failed sync nothing is accepted any more: the kernel may have dropped the very pages
@@ -19,6 +21,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidegate_core::event::Event;
 use tidegate_core::words::Timestamp;
@@ -26,11 +29,17 @@ use tidegate_core::words::Timestamp;
 use crate::directory::{fill_with_zeros, segment_path, shard_directory, sync_directory};
 use crate::entry::{ENTRY_BYTES_MIN, append_event};
 use crate::format::{
-    FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, HEADER_BYTES, Header, ORIGIN_BYTES_MAX, SEAL_FRAME_BYTES, Seal,
+    CHECKPOINT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, FrameType, HEADER_BYTES, Header, ORIGIN_BYTES_MAX,
+    SEAL_FRAME_BYTES, Seal, begin_frame, finish_frame,
 };
+use crate::note::Signer;
 use crate::recover::{Last, RecoverError, Recovery, recover, remove_prepared};
+use crate::tree::{CompactRange, Hash};
 
+mod notary;
 mod prepare;
+pub use notary::CHECKPOINT_FILE;
+use notary::{Continued, Notary, Signed};
 pub use prepare::Chore;
 use prepare::{Next, Preparing};
 
@@ -47,7 +56,7 @@ pub enum Durability {
 }
 
 /// How a shard's log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LogOptions {
     /// Bytes allocated for a segment; it is sealed when the next entry does not fit.
     pub segment_bytes: u64,
@@ -55,11 +64,24 @@ pub struct LogOptions {
     pub entry_bytes_max: u32,
     /// When an entry counts as evidence.
     pub durability: Durability,
+    /// What signs checkpoints; without it there are none.
+    pub signer: Option<Arc<Signer>>,
+    /// How long after the last checkpoint the next one is due, where there are new entries.
+    pub checkpoint_interval: Duration,
+    /// After how many entries one is due, however early.
+    pub checkpoint_entries_max: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, entry_bytes_max: 1024 * 1024, durability: Durability::Written }
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            entry_bytes_max: 1024 * 1024,
+            durability: Durability::Written,
+            signer: None,
+            checkpoint_interval: Duration::from_secs(1),
+            checkpoint_entries_max: 100_000,
+        }
     }
 }
 
@@ -136,9 +158,20 @@ pub enum CommitError {
     /// Syncing failed. What the disk holds is not known: the log must be opened anew.
     #[error("evidence cannot be synced to the disk: {0}; the gateway must be restarted")]
     Sync(io::Error),
-    /// An earlier sync failed.
-    #[error("an earlier sync of the evidence failed; the gateway must be restarted")]
+    /// An earlier sync failed, or the file was changed.
+    #[error("an earlier sync or check of the evidence failed; the gateway must be restarted")]
     SyncLost,
+    /// Before signing, the file was read again, and something else stands there than was written.
+    #[error(
+        "{} was changed by somebody else after byte {offset}; nothing of it is signed, and the gateway must be restarted",
+        path.display()
+    )]
+    Changed {
+        /// The segment.
+        path: PathBuf,
+        /// Where the part that differs begins.
+        offset: u64,
+    },
 }
 
 /// The segment being written.
@@ -152,6 +185,8 @@ struct Segment {
     capacity: u64,
     /// A seal was, or may have been, written at `offset`: nothing else may go there.
     sealed: bool,
+    /// Where the last checkpoint frame begins; 0 where there is none.
+    checkpoint: u64,
 }
 
 /// The writer of one shard's evidence. See the module's description.
@@ -172,6 +207,7 @@ pub struct ShardLog {
     directory_unsynced: bool,
     sync: Arc<SyncState>,
     preparing: Preparing,
+    notary: Notary,
     /// Holds the advisory lock until the log is dropped.
     _lock: File,
 }
@@ -202,11 +238,13 @@ impl ShardLog {
         let lock = lock(&directory)?;
         remove_prepared(&directory).map_err(io)?;
         let (last, mut recovery) = recover(&directory, shard)?;
+        let (tree, signed) = last.as_ref().map(|last| (last.tree.clone(), last.signed)).unwrap_or_default();
+        let key = options.signer.as_ref().map(|signer| signer.verifier().clone());
         let mut preparing = Preparing::new(&directory, &options);
         let (segment, sealed) = match last {
-            Some(Last { file, path, header, offset, sealed }) => {
+            Some(Last { file, path, header, offset, sealed, checkpoint, .. }) => {
                 let capacity = file.metadata().map_err(io)?.len();
-                (Segment { file: Arc::new(file), path, header, offset, capacity, sealed }, sealed)
+                (Segment { file: Arc::new(file), path, header, offset, capacity, sealed, checkpoint }, sealed)
             }
             None => {
                 let header = Header {
@@ -216,6 +254,8 @@ impl ShardLog {
                     first_sequence: 0,
                     created_micros: now.0,
                     segment_bytes: options.segment_bytes,
+                    tree: CompactRange::default(),
+                    signer: key.clone(),
                 };
                 let next = preparing.take().map_err(io)?;
                 (begin(&directory, &next, header).map_err(io)?, false)
@@ -225,6 +265,13 @@ impl ShardLog {
 
         let other_origin = segment.header.origin != origin;
         recovery.origin_before = other_origin.then(|| segment.header.origin.clone());
+        let other_signer = segment.header.signer != key;
+        recovery.signer_before = segment.header.signer.clone().filter(|_| other_signer);
+        // Recovery has synced what it found.
+        let sync = Arc::new(SyncState { synced: AtomicU64::new(recovery.next_sequence), ..SyncState::default() });
+        let continued = Continued { directory: &directory, origin, shard, tree, signed, sync: Arc::clone(&sync) };
+        let notary =
+            Notary::new(continued, options.signer.clone(), options.checkpoint_interval, options.checkpoint_entries_max);
         let mut log = Self {
             directory: directory.clone(),
             origin: origin.to_owned(),
@@ -238,12 +285,12 @@ impl ShardLog {
             last_time_micros: now.0,
             unsynced: Vec::new(),
             directory_unsynced: false,
-            // Recovery has synced what it found.
-            sync: Arc::new(SyncState { synced: AtomicU64::new(recovery.next_sequence), ..SyncState::default() }),
+            sync,
             preparing,
+            notary,
             _lock: lock,
         };
-        if sealed || other_origin {
+        if sealed || other_origin || other_signer {
             log.rotate().map_err(io)?;
         }
         Ok((log, recovery))
@@ -305,6 +352,9 @@ impl ShardLog {
         if self.sync.failed.load(Ordering::Acquire) {
             return Err(CommitError::SyncLost);
         }
+        if self.notary.is_behind() {
+            self.notary.catch_up()?;
+        }
         while self.pending_start < self.pending.len() {
             self.settle_directory()?;
             let (bytes, entries) = if self.segment.sealed { (0, 0) } else { self.fitting() };
@@ -317,12 +367,19 @@ impl ShardLog {
                 .file
                 .write_all_at(frames, self.segment.offset)
                 .map_err(|source| CommitError::Write { path: self.segment.path.clone(), source })?;
+            self.notary.wrote(&self.segment.file, &self.segment.path, self.segment.offset, frames, entries);
             self.segment.offset += bytes as u64;
             self.pending_start += bytes;
             self.written += entries;
         }
         self.pending.clear();
         self.pending_start = 0;
+        if let Some(signed) = self.notary.take_ready()
+            && let Err(error) = self.write_checkpoint(&signed)
+        {
+            self.notary.put_back(signed);
+            return Err(error);
+        }
         Ok(self.written())
     }
 
@@ -340,6 +397,9 @@ impl ShardLog {
     /// sealed ones. Ask after each commit; what nobody does ahead, the log does itself when it must.
     #[must_use]
     pub fn chore(&mut self) -> Option<Chore> {
+        if let Some(notarisation) = self.notary.due() {
+            return Some(Chore::notarise(notarisation));
+        }
         self.forget_synced();
         if self.options.durability != Durability::Durable
             && let Some((end, _)) = self.unsynced.last()
@@ -359,13 +419,53 @@ impl ShardLog {
     /// # Errors
     /// [`CommitError`]; what was not written is lost with the process.
     pub fn close(mut self) -> Result<Watermark, CommitError> {
+        self.finish()
+    }
+
+    /// What [`ShardLog::close`] does, for a log that cannot be moved: commits, syncs, signs a last
+    /// checkpoint and puts it beside the segments.
+    ///
+    /// # Errors
+    /// [`CommitError`], as there.
+    pub fn finish(&mut self) -> Result<Watermark, CommitError> {
         self.commit_written()?;
-        self.sync_handle().sync()
+        let signed = self.notary.sign_now()?;
+        if let Some(signed) = &signed {
+            self.write_checkpoint(signed)?;
+        }
+        let synced = self.sync_handle().sync()?;
+        match signed {
+            Some(signed) => self.notary.publish(&signed).map(|()| synced),
+            None => Ok(synced),
+        }
+    }
+
+    /// Whether a checkpoint waits for the next commit.
+    #[must_use]
+    pub fn has_checkpoint(&self) -> bool {
+        self.notary.is_ready()
+    }
+
+    /// Writes a checkpoint frame at the segment's end, unless there is no room: then the one that comes
+    /// with the seal will do. Nothing may be pending.
+    fn write_checkpoint(&mut self, signed: &Signed) -> Result<(), CommitError> {
+        let frame = checkpoint_frame(signed, self.written, self.last_time_micros);
+        let Segment { file, path, header, offset, capacity, sealed, checkpoint } = &mut self.segment;
+        // A checkpoint of everything may use the room of the one that would come with the seal.
+        let kept = if signed.size == self.written { SEAL_FRAME_BYTES as u64 } else { reserve(&self.options) };
+        let end = capacity.saturating_sub(kept);
+        if *sealed || signed.size < header.first_sequence || *offset + frame.len() as u64 > end {
+            return Ok(());
+        }
+        file.write_all_at(&frame, *offset).map_err(|source| CommitError::Write { path: path.clone(), source })?;
+        *checkpoint = *offset;
+        *offset += frame.len() as u64;
+        Ok(())
     }
 
     /// How much of what is pending fits into the segment: whole frames, in bytes and entries.
     fn fitting(&self) -> (usize, u64) {
-        let end = self.segment.capacity.saturating_sub(SEAL_FRAME_BYTES as u64);
+        let end = self.segment.capacity.saturating_sub(reserve(&self.options));
         let room = end.saturating_sub(self.segment.offset);
         let pending = &self.pending[self.pending_start..];
         if pending.len() as u64 <= room {
@@ -397,6 +497,8 @@ impl ShardLog {
             }
             self.unsynced.clear();
         }
+        let tree = self.notary.catch_up().map_err(io::Error::other)?;
+        debug_assert_eq!(tree.size(), self.written);
         let next = self.preparing.take()?;
         let header = Header {
             origin: self.origin.clone(),
@@ -405,8 +507,10 @@ impl ShardLog {
             first_sequence: self.written,
             created_micros: self.last_time_micros,
             segment_bytes: self.options.segment_bytes,
+            signer: self.options.signer.as_ref().map(|signer| signer.verifier().clone()),
+            tree,
         };
-        let begun = self.seal().and_then(|()| begin(&self.directory, &next, header));
+        let begun = self.seal(header.tree.root()).and_then(|()| begin(&self.directory, &next, header));
         match begun {
             Ok(segment) => {
                 let sealed = std::mem::replace(&mut self.segment, segment);
@@ -421,32 +525,45 @@ impl ShardLog {
         }
     }
 
-    fn seal(&mut self) -> io::Result<()> {
-        let Segment { file, header, offset, sealed, .. } = &mut self.segment;
-        if *sealed {
+    /// Writes the last checkpoint and the seal. `root`: of the tree of everything written.
+    fn seal(&mut self, root: Hash) -> io::Result<()> {
+        if self.segment.sealed {
             // Recovered as sealed, or sealed by an attempt whose second half failed. Writing the same
             // place again would be harmless, but another time would stand in it.
             return Ok(());
         }
+        let signed = self.notary.sign_now().map_err(io::Error::other)?;
+        let Segment { file, header, offset, capacity, sealed, checkpoint, .. } = &mut self.segment;
+        let mut frames =
+            signed.map_or_else(Vec::new, |signed| checkpoint_frame(&signed, self.written, self.last_time_micros));
+        if *offset + (frames.len() + SEAL_FRAME_BYTES) as u64 > *capacity {
+            // A segment of a gateway that did not sign keeps less room; the next checkpoint covers it too.
+            frames.clear();
+        }
+        let seal_offset = *offset + frames.len() as u64;
+        let last_checkpoint = if frames.is_empty() { *checkpoint } else { *offset };
         let seal = Seal {
             first_sequence: header.first_sequence,
             entries: self.written - header.first_sequence,
-            offset: *offset,
+            offset: seal_offset,
+            root,
+            checkpoint: last_checkpoint,
         };
-        let frame = seal.encode(self.last_time_micros);
-        file.write_all_at(&frame, *offset)?;
-        file.set_len(*offset + frame.len() as u64)?;
-        *sealed = true;
+        frames.extend_from_slice(&seal.encode(self.last_time_micros));
+        file.write_all_at(&frames, *offset)?;
+        file.set_len(*offset + frames.len() as u64)?;
+        (*offset, *checkpoint, *sealed) = (seal_offset, last_checkpoint, true);
         Ok(())
     }
 
     /// An empty segment cannot be followed, its successor would bear the same name: it gets the
     /// header and the size that the next one would have had.
     fn renew_empty(&mut self) -> io::Result<()> {
+        let signer = self.options.signer.as_ref().map(|signer| signer.verifier().clone());
         let Segment { file, header, offset, capacity, sealed, .. } = &mut self.segment;
         let wanted = self.options.segment_bytes.max(*capacity);
         fill_with_zeros(file, *capacity, wanted)?;
-        let renewed = Header { origin: self.origin.clone(), segment_bytes: wanted, ..header.clone() };
+        let renewed = Header { origin: self.origin.clone(), segment_bytes: wanted, signer, ..header.clone() };
         file.write_all_at(&renewed.encode(), 0)?;
         if *sealed {
             // Nobody seals an empty segment, but nothing says that one cannot be found.
@@ -518,7 +635,10 @@ fn check(origin: &str, options: &LogOptions) -> Result<(), OpenError> {
             "limits.evidence_entry_bytes_max must be {ENTRY_BYTES_MIN} to {FRAME_BYTES_MAX}, not {entry}"
         )));
     }
-    let least = (HEADER_BYTES + entry + SEAL_FRAME_BYTES) as u64;
+    if options.signer.as_ref().is_some_and(|signer| signer.verifier().name().len() > ORIGIN_BYTES_MAX) {
+        return Err(OpenError::Options(format!("the signing key's name must have at most {ORIGIN_BYTES_MAX} bytes")));
+    }
+    let least = (HEADER_BYTES + entry) as u64 + reserve(options);
     if options.segment_bytes < least {
         return Err(OpenError::Options(format!(
             "an evidence segment of {} bytes cannot hold an entry of {entry}: it needs at least {least}",
@@ -526,6 +646,21 @@ fn check(origin: &str, options: &LogOptions) -> Result<(), OpenError> {
         )));
     }
     Ok(())
+}
+
+/// Bytes kept free at a segment's end for its seal and the checkpoint before that.
+fn reserve(options: &LogOptions) -> u64 {
+    let checkpoint = if options.signer.is_some() { CHECKPOINT_FRAME_BYTES_MAX } else { 0 };
+    (SEAL_FRAME_BYTES + checkpoint) as u64
+}
+
+fn checkpoint_frame(signed: &Signed, next_sequence: u64, time_micros: i64) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(CHECKPOINT_FRAME_BYTES_MAX);
+    let start = begin_frame(&mut frame, FrameType::Checkpoint, next_sequence, time_micros);
+    frame.extend_from_slice(signed.note.as_bytes());
+    finish_frame(&mut frame, start);
+    debug_assert!(signed.size <= next_sequence && frame.len() <= CHECKPOINT_FRAME_BYTES_MAX);
+    frame
 }
 
 /// Takes the shard's advisory lock and leaves the process id for whoever is refused.
@@ -564,6 +699,7 @@ fn begin(directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
         header,
         offset: HEADER_BYTES as u64,
         sealed: false,
+        checkpoint: 0,
     })
 }
 

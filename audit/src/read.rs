@@ -73,6 +73,8 @@ pub struct SegmentReader {
     position: u64,
     next_sequence: u64,
     sealed: Option<Seal>,
+    /// Bytes of the last frame.
+    last_bytes: usize,
 }
 
 /// The next frame as places in the buffer.
@@ -126,6 +128,7 @@ impl SegmentReader {
             buffer_start: 0,
             position: HEADER_BYTES as u64,
             sealed: None,
+            last_bytes: 0,
         })
     }
 
@@ -181,11 +184,18 @@ impl SegmentReader {
             Found::Frame { kind, sequence, time_micros, body } => {
                 let body = self.buffer.get(body).unwrap_or_default();
                 let frame = Frame { kind, sequence, time_micros, body };
-                self.position += frame.bytes() as u64;
+                self.last_bytes = frame.bytes();
+                self.position += self.last_bytes as u64;
                 self.next_sequence = frame.next_sequence();
                 if kind == FrameType::Seal {
                     // A seal that cannot be parsed still ends the segment; it just says nothing.
-                    let nothing = Seal { first_sequence: self.header.first_sequence, entries: 0, offset: 0 };
+                    let nothing = Seal {
+                        first_sequence: self.header.first_sequence,
+                        entries: 0,
+                        offset: 0,
+                        root: [0; 32],
+                        checkpoint: 0,
+                    };
                     let seal = Seal::parse(body).unwrap_or(nothing);
                     self.sealed = Some(seal);
                     return Ok(Step::Sealed(seal));
@@ -196,6 +206,13 @@ impl SegmentReader {
             Found::Torn(damage) => Ok(Step::Torn(damage)),
             Found::Wanting(_) => Ok(Step::Torn(Damage::CutShort)),
         }
+    }
+
+    /// The bytes of the last frame that [`SegmentReader::next`] gave, as they stand in the file.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        let end = self.position.saturating_sub(self.buffer_start) as usize;
+        self.buffer.get(end.saturating_sub(self.last_bytes)..end).unwrap_or_default()
     }
 
     /// What the buffer holds at the reader's position.

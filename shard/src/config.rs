@@ -208,6 +208,10 @@ pub struct Evidence {
     pub release: Release,
     /// The size of a segment file, in bytes, a multiple of 4096.
     pub segment_bytes: u64,
+    /// The key that signs checkpoints; without it one is made in `directory`.
+    pub signing_key_file: Option<PathBuf>,
+    /// How often new entries are signed.
+    pub checkpoint_interval: Duration,
 }
 
 /// Whether clients show a certificate.

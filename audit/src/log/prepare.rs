@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::notary::Notarisation;
 use super::{CommitError, Durability, LogOptions, SyncHandle};
 use crate::directory::allocate;
 
@@ -123,6 +124,7 @@ pub struct Chore(Work);
 enum Work {
     Allocate(Allocation),
     Sync(SyncHandle),
+    Notarise(Notarisation),
 }
 
 #[derive(Debug)]
@@ -137,18 +139,23 @@ impl Chore {
         Self(Work::Sync(handle))
     }
 
+    pub(super) fn notarise(work: Notarisation) -> Self {
+        Self(Work::Notarise(work))
+    }
+
     /// Does it. Blocks for as long as the disk takes.
     ///
     /// # Errors
     /// What the operating system says, worth a warning. A failed allocation is tried again by the log; after
-    /// a failed sync the log accepts nothing more.
+    /// a failed sync, or where the file was changed by somebody else, the log accepts nothing more.
     pub fn run(self) -> io::Result<()> {
+        let plainly = |error| match error {
+            CommitError::Sync(error) => error,
+            other => io::Error::other(other),
+        };
         match self.0 {
-            Work::Sync(handle) => match handle.sync() {
-                Ok(_) => Ok(()),
-                Err(CommitError::Sync(error)) => Err(error),
-                Err(other) => Err(io::Error::other(other)),
-            },
+            Work::Sync(handle) => handle.sync().map(drop).map_err(plainly),
+            Work::Notarise(work) => work.run().map_err(plainly),
             Work::Allocate(allocation) => {
                 let next = allocation.plan.allocate(allocation.path.clone())?;
                 let mut slot = allocation.slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,12 @@ use crate::read::{SegmentReader, Step};
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
 fn options(segment_bytes: u64) -> LogOptions {
-    LogOptions { segment_bytes, entry_bytes_max: ENTRY_BYTES_MIN as u32, durability: Durability::Written }
+    LogOptions {
+        segment_bytes,
+        entry_bytes_max: ENTRY_BYTES_MIN as u32,
+        durability: Durability::Written,
+        ..LogOptions::default()
+    }
 }
 
 fn open(root: &Path) -> (ShardLog, Recovery) {
@@ -332,7 +337,8 @@ fn recovery_within_a_rotation() {
     log.commit().unwrap();
     fs::write(directory.join("prepared-9.tmp"), "allocated, not yet a segment").unwrap();
     let unsealed = copy(&directory);
-    log.seal().unwrap();
+    let root_hash = log.notary.catch_up().unwrap().root();
+    log.seal(root_hash).unwrap();
     let sealed = copy(&directory);
     log.segment.file.set_len(64 * 1024).unwrap();
     let sealed_untruncated = copy(&directory);
@@ -365,10 +371,12 @@ fn files_that_are_no_segments_stop_the_opening_and_stay() {
         first_sequence: 0,
         created_micros: 0,
         segment_bytes: 1 << 16,
+        tree: CompactRange::default(),
+        signer: None,
     }
     .encode();
     let other_name = newer.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let mut cut = other_name.clone();
     cut.truncate(4000);
     for (what, name, bytes, message) in [
@@ -376,7 +384,7 @@ fn files_that_are_no_segments_stop_the_opening_and_stay() {
         ("short", "00000000000000000000.tgs", cut, "within the header page"),
         ("zeros", "00000000000000000000.tgs", vec![0; 1 << 16], "not a Tidegate segment"),
         ("foreign", "00000000000000000000.tgs", foreign, "not a Tidegate segment"),
-        ("newer", "00000000000000000000.tgs", newer, "segment version 2 is not known"),
+        ("newer", "00000000000000000000.tgs", newer, "segment version 3 is not known"),
         ("renamed", "00000000000000000005.tgs", other_name, "the name says otherwise"),
         ("odd name", "backup.tgs", b"x".to_vec(), "backup.tgs is not named like a segment"),
     ] {
@@ -650,3 +658,5 @@ proptest! {
         }
     }
 }
+
+mod signing;

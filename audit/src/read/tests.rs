@@ -6,10 +6,20 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::format::{FRAME_BYTES_MAX, SEAL_FRAME_BYTES, begin_frame, finish_frame};
+use crate::tree::CompactRange;
 
 fn header(first_sequence: u64) -> Vec<u8> {
-    Header { origin: "g".into(), shard: 0, number: 0, first_sequence, created_micros: 0, segment_bytes: 1 << 16 }
-        .encode()
+    Header {
+        origin: "g".into(),
+        shard: 0,
+        number: 0,
+        first_sequence,
+        created_micros: 0,
+        segment_bytes: 1 << 16,
+        tree: CompactRange::default(),
+        signer: None,
+    }
+    .encode()
 }
 
 fn frame(kind: FrameType, sequence: u64, body: &[u8]) -> Vec<u8> {
@@ -35,7 +45,7 @@ fn file(parts: &[&[u8]]) -> File_ {
 #[test]
 fn frames_of_all_sizes_and_kinds() {
     let large = vec![5; 3 * READ_BYTES];
-    let seal = Seal { first_sequence: 10, entries: 3, offset: 99 };
+    let seal = Seal { first_sequence: 10, entries: 3, offset: 99, root: [1; 32], checkpoint: 0 };
     let file = file(&[
         &header(10),
         &frame(FrameType::Event, 10, b"a"),

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tidegate_core::words::Timestamp;
 
 use super::*;
-use crate::log::{Durability, LogOptions, ShardLog};
+use crate::log::{LogOptions, ShardLog};
 
 const NOTHING: [u64; 0] = [];
 
 fn open(root: &Path, shard: u32) -> ShardLog {
-    let options = LogOptions { segment_bytes: 16 * 1024, entry_bytes_max: 8 * 1024, durability: Durability::Written };
+    let options = LogOptions { segment_bytes: 16 * 1024, entry_bytes_max: 8 * 1024, ..LogOptions::default() };
     ShardLog::open(root, shard, "gateway", options, Timestamp(1)).unwrap().0
 }
 

@@ -396,7 +396,16 @@ impl Checker<'_> {
                 "`async` lets responses leave before their evidence is written; a crash loses it",
             );
         }
-        Evidence { directory: self.folder.join(&evidence.directory), release: evidence.release, segment_bytes: bytes }
+        let usual = Written::unwritten(Span::secs(1));
+        let interval = evidence.checkpoint_interval.as_ref().unwrap_or(&usual);
+        let key = evidence.signing_key_file.as_ref();
+        Evidence {
+            directory: self.folder.join(&evidence.directory),
+            release: evidence.release,
+            segment_bytes: bytes,
+            signing_key_file: key.map(|file| self.readable("evidence.signing_key_file", file)),
+            checkpoint_interval: self.span("evidence.checkpoint_interval", interval, Duration::from_secs(3600)),
+        }
     }
 
     fn limits(&mut self, limits: &tidegate_core::limits::Limits) {

@@ -200,6 +200,11 @@ pub struct Evidence {
     /// The size of a segment file, in bytes; preallocated, one at a time per shard.
     #[serde(default = "segment_bytes")]
     pub segment_bytes: u64,
+    /// The key that signs checkpoints of the evidence (a line `PRIVATE+KEY+name+id+base64`); by default one is
+    /// made in the evidence's folder, where whoever may change the evidence can read it.
+    pub signing_key_file: Option<PathBuf>,
+    /// How often new entries are signed.
+    pub checkpoint_interval: Option<Written<Span>>,
 }
 
 const fn segment_bytes() -> u64 {

@@ -165,6 +165,18 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "at least 1056768",
     ),
     ("directory: evidence", "directory: evidence, release: later", "evidence.release", ""),
+    (
+        "directory: evidence",
+        "directory: evidence, signing_key_file: nowhere",
+        "evidence.signing_key_file",
+        "cannot read",
+    ),
+    (
+        "directory: evidence",
+        "directory: evidence, checkpoint_interval: 0s",
+        "evidence.checkpoint_interval",
+        "must be more than 0",
+    ),
 ];
 
 #[test]

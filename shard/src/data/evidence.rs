@@ -4,6 +4,9 @@
 //! Each shard has one log and one committer task. Connections append while the task queue runs
 //! through them; then the committer writes all that came together with one system call. Under load
 //! groups grow by themselves, and alone an entry does not wait for company.
+//!
+//! What was committed is hashed into the shard's tree and signed on another thread, after what waited
+//! for it is released; the checkpoint that comes of it is written with the next commit.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -59,9 +62,7 @@ impl Evidence {
     pub fn append(&self, event: &Event) -> u64 {
         let sequence = self.log.borrow_mut().append(event);
         self.appended.set(self.appended.get() + 1);
-        if let Some(waker) = self.committer.borrow_mut().take() {
-            waker.wake();
-        }
+        self.wake_committer();
         match self.release {
             Release::Async => 0,
             Release::Written | Release::Durable => sequence + 1,
@@ -88,12 +89,22 @@ impl Evidence {
         }
     }
 
-    /// Has the committer write what is pending and end; [`Evidence::is_finished`] tells when.
-    pub fn stop(&self) {
-        self.stopping.set(true);
+    /// Has slow work that is due by time done: called by the shard's timer, so that the last entries
+    /// before a silence get their checkpoint too.
+    pub fn tick(self: &Rc<Self>, shard: u16) {
+        do_chore(self, shard);
+    }
+
+    fn wake_committer(&self) {
         if let Some(waker) = self.committer.borrow_mut().take() {
             waker.wake();
         }
+    }
+
+    /// Has the committer write what is pending and end; [`Evidence::is_finished`] tells when.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.wake_committer();
     }
 
     /// Whether the committer wrote and synced everything after [`Evidence::stop`].
@@ -112,7 +123,8 @@ impl Evidence {
     /// Waits until something is pending; false when it is time to end.
     async fn wait_for_entries(&self) -> bool {
         poll_fn(|cx| {
-            if self.log.borrow().pending_bytes() > 0 {
+            let log = self.log.borrow();
+            if log.pending_bytes() > 0 || log.has_checkpoint() {
                 return Poll::Ready(true);
             }
             if self.stopping.get() {
@@ -155,9 +167,9 @@ pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetric
             }
         }
     }
-    let handle = evidence.log.borrow_mut().sync_handle();
-    if let Err(error) = runtime::spawn_blocking(move || handle.sync()).await {
-        tracing::error!(shard, %error, "the evidence could not be synced at the end");
+    // Nobody waits for this shard any more: the last checkpoint may block it.
+    if let Err(error) = evidence.log.borrow_mut().finish() {
+        tracing::error!(shard, %error, "the evidence could not be synced and signed at the end");
     }
     evidence.finished.set(true);
 }
@@ -183,12 +195,16 @@ async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64
 }
 
 /// Has slow work of the log done on another thread, where some is due.
-fn do_chore(evidence: &Evidence, shard: u16) {
+fn do_chore(evidence: &Rc<Evidence>, shard: u16) {
     let Some(chore) = evidence.log.borrow_mut().chore() else { return };
     let doing = runtime::spawn_blocking(move || chore.run());
+    let evidence = evidence.clone();
     runtime::spawn(async move {
         if let Err(error) = doing.await {
-            tracing::warn!(shard, %error, "the next evidence segment could not be prepared; it will be when needed");
+            tracing::warn!(shard, %error, "evidence could not be signed or the next segment not be prepared");
+        }
+        if evidence.log.borrow().has_checkpoint() {
+            evidence.wake_committer();
         }
     })
     .detach();

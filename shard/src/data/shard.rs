@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use socket2::Socket;
+use tidegate_audit::keys;
 use tidegate_audit::log::{Durability, LogOptions, ShardLog};
+use tidegate_audit::note::Signer;
 use tidegate_audit::recover::Recovery;
 use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_core::limits::Limits;
@@ -302,6 +304,9 @@ pub(super) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         segment_bytes: config.evidence.segment_bytes,
         entry_bytes_max: config.limits.evidence_entry_bytes_max,
         durability,
+        signer: Some(Arc::new(signing_key(config)?)),
+        checkpoint_interval: config.evidence.checkpoint_interval,
+        ..LogOptions::default()
     };
     let now = clock();
     let shard = u32::try_from(id).context("too many shards")?;
@@ -311,6 +316,23 @@ pub(super) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         log.append(&Event { time_micros: now.0, kind: Kind::Gap as i32, detail, broker: -1, ..Event::default() });
     }
     Ok(log)
+}
+
+/// The key that signs the evidence; made on the first start where the configuration names none.
+fn signing_key(config: &Config) -> anyhow::Result<Signer> {
+    let evidence = &config.evidence;
+    let loaded = keys::load_or_make(&evidence.directory, evidence.signing_key_file.as_deref(), &config.origin)
+        .context("the evidence has no signing key")?;
+    if loaded.made {
+        tracing::warn!(
+            file = %loaded.path.display(),
+            verifier_key = %loaded.signer.verifier(),
+            "made a key that signs the evidence. Keep a copy of the verifier key where those who can write to this \
+             machine cannot: `tidegate audit verify --key` needs it. For a key of your own set \
+             evidence.signing_key_file"
+        );
+    }
+    Ok(loaded.signer)
 }
 
 /// What is to be said of how the evidence ended before, where it did not end in good order.
@@ -329,6 +351,7 @@ async fn tick_until_draining(shard: &Rc<Shard>) {
     while !shard.shared.is_draining() {
         runtime::sleep(TICK).await;
         write_notices(shard);
+        shard.evidence.tick(shard.id);
         let version = shard.policy_version();
         shard.wake(version != policy_version);
         policy_version = version;

@@ -230,7 +230,7 @@ pub enum Direction {
     Fetch,
 }
 
-/// A class of personal data that the scanner finds.
+/// A class of personal data that the scanner finds. Numbers are stable: new classes go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -241,11 +241,102 @@ pub enum DataClass {
     Phone = 1,
     /// A payment card number (ISO/IEC 7812, Luhn).
     PaymentCard = 2,
+    /// An international bank account number (ISO 13616, mod 97).
+    Iban = 3,
+    /// An IPv4 address.
+    Ipv4 = 4,
+    /// An IPv6 address.
+    Ipv6 = 5,
+    /// A MAC address (EUI-48).
+    MacAddress = 6,
+    /// France: numéro d'inscription au répertoire, the social security number.
+    FrNir = 7,
+    /// The Netherlands: burgerservicenummer.
+    NlBsn = 8,
+    /// Poland: PESEL.
+    PlPesel = 9,
+    /// Italy: codice fiscale.
+    ItCodiceFiscale = 10,
+    /// Spain: NIF (DNI) of citizens and NIE of foreigners.
+    EsNif = 11,
+    /// Germany: steuerliche Identifikationsnummer.
+    DeSteuerId = 12,
+    /// United Kingdom: NHS number.
+    UkNhs = 13,
+    /// Belgium: national register number, BIS numbers included.
+    BeNationalNumber = 14,
+    /// Sweden: personnummer, coordination numbers included.
+    SePersonnummer = 15,
+    /// Finland: henkilötunnus.
+    FiHetu = 16,
+    /// Denmark: CPR number.
+    DkCpr = 17,
+    /// Norway: fødselsnummer, D-numbers included.
+    NoFodselsnummer = 18,
+    /// Portugal: número de identificação fiscal.
+    PtNif = 19,
+    /// Austria: Sozialversicherungsnummer.
+    AtSvnr = 20,
+    /// A VAT number of an EU member state, with its country's prefix.
+    EuVat = 21,
+    /// United States: social security number.
+    UsSsn = 22,
+    /// United Kingdom: National Insurance number.
+    UkNino = 23,
+    /// A Bitcoin address (base58check, bech32, bech32m).
+    BtcAddress = 24,
+    /// A secret of a well-known service's API, or a private key.
+    ApiSecret = 25,
+    /// A JSON Web Token (RFC 7519).
+    Jwt = 26,
+    /// Croatia: osobni identifikacijski broj.
+    HrOib = 27,
+    /// Switzerland: AHV number.
+    ChAhv = 28,
+    /// Czechia and Slovakia: rodné číslo.
+    CzRodneCislo = 29,
+    /// Romania: cod numeric personal.
+    RoCnp = 30,
+    /// Bulgaria: edinen grazhdanski nomer.
+    BgEgn = 31,
 }
 
 impl DataClass {
     /// Every class, in order of its number.
-    pub const ALL: [Self; 3] = [Self::Email, Self::Phone, Self::PaymentCard];
+    pub const ALL: [Self; 32] = [
+        Self::Email,
+        Self::Phone,
+        Self::PaymentCard,
+        Self::Iban,
+        Self::Ipv4,
+        Self::Ipv6,
+        Self::MacAddress,
+        Self::FrNir,
+        Self::NlBsn,
+        Self::PlPesel,
+        Self::ItCodiceFiscale,
+        Self::EsNif,
+        Self::DeSteuerId,
+        Self::UkNhs,
+        Self::BeNationalNumber,
+        Self::SePersonnummer,
+        Self::FiHetu,
+        Self::DkCpr,
+        Self::NoFodselsnummer,
+        Self::PtNif,
+        Self::AtSvnr,
+        Self::EuVat,
+        Self::UsSsn,
+        Self::UkNino,
+        Self::BtcAddress,
+        Self::ApiSecret,
+        Self::Jwt,
+        Self::HrOib,
+        Self::ChAhv,
+        Self::CzRodneCislo,
+        Self::RoCnp,
+        Self::BgEgn,
+    ];
 
     /// The name in policy files and evidence.
     #[must_use]
@@ -254,6 +345,48 @@ impl DataClass {
             Self::Email => "email",
             Self::Phone => "phone",
             Self::PaymentCard => "payment_card",
+            Self::Iban => "iban",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::MacAddress => "mac_address",
+            Self::FrNir => "fr_nir",
+            Self::NlBsn => "nl_bsn",
+            Self::PlPesel => "pl_pesel",
+            Self::ItCodiceFiscale => "it_codice_fiscale",
+            Self::EsNif => "es_nif",
+            Self::DeSteuerId => "de_steuer_id",
+            Self::UkNhs => "uk_nhs",
+            Self::BeNationalNumber => "be_national_number",
+            Self::SePersonnummer => "se_personnummer",
+            Self::FiHetu => "fi_hetu",
+            Self::DkCpr => "dk_cpr",
+            Self::NoFodselsnummer => "no_fodselsnummer",
+            Self::PtNif => "pt_nif",
+            Self::AtSvnr => "at_svnr",
+            Self::EuVat => "eu_vat",
+            Self::UsSsn => "us_ssn",
+            Self::UkNino => "uk_nino",
+            Self::BtcAddress => "btc_address",
+            Self::ApiSecret => "api_secret",
+            Self::Jwt => "jwt",
+            Self::HrOib => "hr_oib",
+            Self::ChAhv => "ch_ahv",
+            Self::CzRodneCislo => "cz_rodne_cislo",
+            Self::RoCnp => "ro_cnp",
+            Self::BgEgn => "bg_egn",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_stable_numbers_and_the_names_that_serde_reads() {
+        for (number, class) in DataClass::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, number);
+            assert_eq!(serde_json::to_value(class).unwrap(), class.name());
         }
     }
 }

@@ -1,29 +1,52 @@
-//! Finds personal data in bytes: e-mail addresses, telephone numbers, payment cards.
+//! Finds personal data in bytes: addresses, numbers of people, accounts and cards, secrets.
 //!
-//! Two steps, as the budget of a gateway wants it: a cheap filter that most bytes never pass ('@',
-//! '+', runs of digits), then a validator per class that looks around what the filter found. Bytes
-//! without a candidate cost neither an allocation nor a copy.
+//! Two steps, as the budget of a gateway wants it: one pass over the bytes that finds where data of
+//! any class may stand (`prefilter`, its windows read by `simd`), then an exact validator per class
+//! that looks around such a place; what is too weak to stand alone needs a word before it
+//! (`context`). Bytes without a candidate cost neither an allocation nor a copy.
 //!
-//! Text that carries JSON's `\uXXXX` escapes is unescaped into a buffer first and findings are
+//! Where the pass meets a disguise (`\uXXXX` in JSON, `%40` in a URL, full-width or other digits,
+//! characters of no width), the text is normalised into a buffer and scanned again, and findings are
 //! mapped back, so `alice\u0040example.com` hides nothing. Spans always count in the bytes as they
 //! came and never begin or end within an escape.
 //!
-//! This is the seam for the line-rate engine: callers know [`Scanner`], [`ClassSet`] and
-//! [`Finding`] only.
+//! Reading order: this file, `prefilter`, `simd`, `normalise`, `context`, then the validators:
+//! `email`, `phone`, `number` (digits in groups: `card`, `national`, `spanish`, `nino`, `vat`),
+//! `iban`, `network`, `token` (long words). Callers know [`Scanner`], [`ClassSet`] and [`Finding`]
+//! only.
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter, memchr2_iter};
+use memchr::memchr;
 use tidegate_core::words::DataClass;
 
 mod card;
+mod checksum;
+mod context;
 mod email;
+mod iban;
+mod national;
+mod network;
+mod nino;
+mod normalise;
+mod number;
 mod phone;
+mod prefilter;
+mod simd;
+mod spanish;
 #[cfg(test)]
 mod tests;
-mod unescape;
+mod token;
+mod vat;
 
-pub(crate) use unescape::unescape;
+pub(crate) use normalise::unescape;
+
+use prefilter::{Candidates, Kind, Wanted};
+
+/// Below it a finding is not reported, in per cent.
+pub const CONFIDENCE_MIN: u8 = 60;
+/// Disguises within disguises that are undone: `\u002540` is `%40` is `@`.
+const DISGUISES_MAX: usize = 3;
 
 /// Personal data at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +61,7 @@ pub struct Finding {
 
 /// A set of data classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClassSet(u8);
+pub struct ClassSet(u64);
 
 impl ClassSet {
     /// Every class.
@@ -60,6 +83,69 @@ impl ClassSet {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// The patterns that lead to its classes.
+    fn patterns(self, stops_at_disguise: bool) -> Wanted {
+        // The percent sign of a disguise is found with these.
+        let mut wanted = Wanted { stops_at_disguise, ..Wanted::default() };
+        wanted.insert(Kind::Special);
+        for (kind, classes) in PATTERNS {
+            if self.0 & classes.0 != 0 {
+                wanted.insert(kind);
+            }
+        }
+        wanted
+    }
+}
+
+/// Which classes each kind of candidate leads to.
+const PATTERNS: [(Kind, ClassSet); 6] = {
+    use DataClass::*;
+    [
+        (
+            Kind::Number,
+            set(&[
+                PaymentCard,
+                Ipv4,
+                FrNir,
+                NlBsn,
+                PlPesel,
+                EsNif,
+                DeSteuerId,
+                UkNhs,
+                BeNationalNumber,
+                SePersonnummer,
+                FiHetu,
+                DkCpr,
+                NoFodselsnummer,
+                PtNif,
+                AtSvnr,
+                EuVat,
+                UsSsn,
+                UkNino,
+                HrOib,
+                ChAhv,
+                CzRodneCislo,
+                RoCnp,
+                BgEgn,
+            ]),
+        ),
+        (Kind::Head, set(&[Iban, UkNino])),
+        (Kind::Word, set(&[ItCodiceFiscale, FrNir, BtcAddress, ApiSecret, Jwt])),
+        (Kind::Colon, set(&[Ipv6, MacAddress])),
+        (Kind::Dash, set(&[MacAddress])),
+        (Kind::Dated, set(&[FiHetu])),
+    ]
+};
+
+const fn set(classes: &[DataClass]) -> ClassSet {
+    let mut set = ClassSet(0);
+    let mut at = 0;
+    while at < classes.len() {
+        set.insert(classes[at]);
+        at += 1;
+    }
+    set
 }
 
 impl FromIterator<DataClass> for ClassSet {
@@ -81,54 +167,181 @@ pub fn scan(bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
 /// Scans, and keeps its buffers between calls.
 #[derive(Debug, Default)]
 pub struct Scanner {
+    candidates: Candidates,
     text: Vec<u8>,
     /// Where each byte of `text`, and its end, stands in what was scanned.
     origins: Vec<u32>,
+    /// A second pair, for disguises within disguises.
+    text_before: Vec<u8>,
+    origins_before: Vec<u32>,
 }
 
 impl Scanner {
     /// As [`scan`].
     pub fn scan(&mut self, bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
+        if classes.is_empty() {
+            return;
+        }
         let first = findings.len();
-        if has_escape(bytes) && unescape(bytes, &mut self.text, Some(&mut self.origins)) {
-            scan_plain(&self.text, classes, findings);
-            let origin = |at: usize| self.origins.get(at).map_or(bytes.len(), |&origin| origin as usize);
-            for finding in &mut findings[first..] {
-                finding.span = origin(finding.span.start)..origin(finding.span.end);
-            }
-        } else {
-            scan_plain(bytes, classes, findings);
+        if pass(bytes, classes, &mut self.candidates, true, findings).is_err() {
+            findings.truncate(first);
+            self.scan_disguised(bytes, classes, findings);
         }
-        findings[first..].sort_by_key(|finding| (finding.span.start, usize::MAX - finding.span.end, finding.class));
+        if findings.len() > first + 1 {
+            in_order(findings, first);
+        }
+    }
+
+    fn scan_disguised(&mut self, bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
+        let first = findings.len();
+        if !normalise::normalise(bytes, &mut self.text, &mut self.origins) {
+            let _ = pass(bytes, classes, &mut self.candidates, false, findings);
+            return;
+        }
+        for round in 1.. {
+            let last = round == DISGUISES_MAX;
+            if pass(&self.text, classes, &mut self.candidates, !last, findings).is_ok() {
+                break;
+            }
+            findings.truncate(first);
+            std::mem::swap(&mut self.text, &mut self.text_before);
+            std::mem::swap(&mut self.origins, &mut self.origins_before);
+            normalise::normalise(&self.text_before, &mut self.text, &mut self.origins);
+            for origin in &mut self.origins {
+                *origin = self.origins_before.get(*origin as usize).copied().unwrap_or(bytes.len() as u32);
+            }
+        }
+        let origin = |at: usize| self.origins.get(at).map_or(bytes.len(), |&origin| origin as usize);
+        for finding in &mut findings[first..] {
+            finding.span = origin(finding.span.start)..origin(finding.span.end);
+        }
     }
 }
 
-fn has_escape(bytes: &[u8]) -> bool {
-    memchr_iter(b'\\', bytes).any(|at| bytes.get(at + 1) == Some(&b'u'))
+/// The text holds a disguise; what was found so far is of no use.
+struct Disguised;
+
+/// Where findings go, and what is asked for.
+struct Sink<'a> {
+    classes: ClassSet,
+    findings: &'a mut Vec<Finding>,
 }
 
-fn scan_plain(text: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
-    let emails = classes.contains(DataClass::Email);
-    let phones = classes.contains(DataClass::Phone);
-    let mut note = |class, confidence, span: Option<Range<usize>>| {
-        findings.extend(span.map(|span| Finding { class, span, confidence }));
-    };
-    if emails && phones {
-        for at in memchr2_iter(b'@', b'+', text) {
-            if text[at] == b'@' {
-                note(DataClass::Email, email::CONFIDENCE, email::around(text, at));
+impl Sink<'_> {
+    fn wants(&self, class: DataClass) -> bool {
+        self.classes.contains(class)
+    }
+
+    /// Reports a finding, if its class is asked for and it is sure enough.
+    fn note(&mut self, class: DataClass, span: Range<usize>, confidence: u8) -> bool {
+        let reported = confidence >= CONFIDENCE_MIN && self.wants(class);
+        if reported {
+            self.findings.push(Finding { class, span, confidence });
+        }
+        reported
+    }
+}
+
+/// Finds what is in `text`, in no order, some of it twice.
+fn pass(
+    text: &[u8],
+    classes: ClassSet,
+    candidates: &mut Candidates,
+    stops_at_disguise: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Disguised> {
+    let wanted = classes.patterns(stops_at_disguise);
+    let mut sink = Sink { classes, findings };
+    let mut floors = Floors::default();
+    let mut at = 0;
+    while at < text.len() {
+        candidates.clear();
+        at = simd::candidates(text, at, &wanted, candidates);
+        if candidates.disguised {
+            return Err(Disguised);
+        }
+        for (kind, at) in candidates.iter() {
+            if kind == Kind::Special && text[at] == b'%' {
+                if stops_at_disguise && normalise::is_percent(text, at) {
+                    return Err(Disguised);
+                }
             } else {
-                note(DataClass::Phone, phone::CONFIDENCE, phone::from(text, at));
+                look(text, kind, at, &mut floors, &mut sink);
             }
         }
-    } else if emails {
-        memchr_iter(b'@', text).for_each(|at| note(DataClass::Email, email::CONFIDENCE, email::around(text, at)));
-    } else if phones {
-        memchr_iter(b'+', text).for_each(|at| note(DataClass::Phone, phone::CONFIDENCE, phone::from(text, at)));
     }
-    if classes.contains(DataClass::PaymentCard) {
-        card::find(text, |span| note(DataClass::PaymentCard, card::CONFIDENCE, Some(span)));
+    Ok(())
+}
+
+/// How far what was found of some kinds of candidate reaches; none within it is looked at.
+#[derive(Default)]
+struct Floors {
+    head: usize,
+    word: usize,
+    colon: usize,
+}
+
+/// Looks around the candidate that is completed at `at`.
+fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink<'_>) {
+    let raise = |floor: &mut usize, end: Option<usize>| *floor = end.unwrap_or(0).max(*floor);
+    match kind {
+        Kind::Special if text[at] == b'@' => {
+            if sink.wants(DataClass::Email)
+                && let Some(span) = email::around(text, at)
+            {
+                sink.note(DataClass::Email, span, email::CONFIDENCE);
+            }
+        }
+        Kind::Special => {
+            if sink.wants(DataClass::Phone)
+                && let Some(span) = phone::from(text, at)
+            {
+                sink.note(DataClass::Phone, span, phone::CONFIDENCE);
+            }
+        }
+        Kind::Number => number::find(text, at.saturating_sub(6), sink),
+        Kind::Head if at >= floors.head => {
+            let start = at.saturating_sub(3);
+            if sink.wants(DataClass::Iban) {
+                raise(&mut floors.head, iban::find(text, start, sink));
+            }
+            if sink.wants(DataClass::UkNino) {
+                nino::find(text, start + 2, sink);
+            }
+        }
+        Kind::Word if at >= floors.word => raise(&mut floors.word, token::find(text, at.saturating_sub(13), sink)),
+        Kind::Colon if at >= floors.colon => raise(&mut floors.colon, network::around_colon(text, at, sink)),
+        Kind::Dash => {
+            network::mac_with_dashes(text, at, sink);
+        }
+        Kind::Dated => {
+            number::hetu(text, at.saturating_sub(9)..at + 1, sink);
+        }
+        Kind::Head | Kind::Word | Kind::Colon => {}
     }
+}
+
+/// Orders what stands from `first` on, and leaves out what was found twice and what is only a part
+/// of something surer (the digits of an IBAN that would be a card).
+fn in_order(findings: &mut Vec<Finding>, first: usize) {
+    findings[first..].sort_by_key(|finding| (finding.span.start, usize::MAX - finding.span.end, finding.class));
+    let (mut kept, mut outer) = (first + 1, first);
+    for at in first + 1..findings.len() {
+        if findings[at] == findings[kept - 1] || is_part(&findings[at], &findings[outer]) {
+            continue;
+        }
+        findings.swap(at, kept);
+        if findings[kept].span.end > findings[outer].span.end {
+            outer = kept;
+        }
+        kept += 1;
+    }
+    findings.truncate(kept);
+}
+
+/// An e-mail address is no proof against what stands in it: `4111111111111111@example.com`.
+fn is_part(inner: &Finding, outer: &Finding) -> bool {
+    outer.span.end >= inner.span.end && outer.confidence > inner.confidence && outer.class != DataClass::Email
 }
 
 /// Whether a number may begin at `at`: not within a word. The letter of a JSON escape (`\n`) is no

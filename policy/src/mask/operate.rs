@@ -57,8 +57,7 @@ fn text(class: DataClass, operator: &Operator, found: &[u8], out: &mut Vec<u8>) 
         Operator::Replace(text) => out.extend_from_slice(text.as_bytes()),
         Operator::KeepLast(count) => {
             let mut unescaped = Vec::new();
-            let found =
-                if found.contains(&b'\\') && unescape(found, &mut unescaped, None) { &unescaped } else { found };
+            let found = if found.contains(&b'\\') && unescape(found, &mut unescaped) { &unescaped } else { found };
             keep_last(*count, &String::from_utf8_lossy(found), out);
         }
     }

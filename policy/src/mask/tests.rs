@@ -140,10 +140,12 @@ fn records() -> BatchBuilder {
     }
 }
 
+const FIRST: [DataClass; 3] = [Email, Phone, PaymentCard];
+
 fn through(plan: &MaskPlan, records: &Bytes) -> (Inspected, u64, [u64; 3]) {
     let mut pass = plan.begin();
     let inspected = inspect(records, &Limits::default(), &mut pass).unwrap();
-    (inspected, pass.tally().records_masked, DataClass::ALL.map(|class| pass.tally().count(class)))
+    (inspected, pass.tally().records_masked, FIRST.map(|class| pass.tally().count(class)))
 }
 
 #[test]
@@ -191,7 +193,7 @@ fn tallies_add_up() {
         inspect(&records().build().unwrap(), &Limits::default(), &mut pass).unwrap();
         total.add(pass.tally());
     }
-    assert_eq!((total.records_masked, DataClass::ALL.map(|class| total.count(class))), (3, [3, 3, 3]));
+    assert_eq!((total.records_masked, FIRST.map(|class| total.count(class))), (3, [3, 3, 3]));
 }
 
 /// JSON documents full of what is looked for, in strings, keys, numbers and nested documents.

@@ -6,49 +6,17 @@
 
 use std::ops::Range;
 
+use super::checksum::luhn;
 use super::{begins_at, ends_at};
 
 /// Range, length and check digit agree; a stray identifier still may.
 pub(super) const CONFIDENCE: u8 = 90;
-const DIGITS_MIN: usize = 13;
+pub(super) const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 /// E.164, 6.2.1.
 const PHONE_DIGITS_MAX: usize = 15;
-/// Every grouping in use begins with at least four digits, so looking at every fourth byte is enough.
-const STRIDE: usize = 4;
-
-/// Calls `found` with each card number.
-pub(super) fn find(text: &[u8], mut found: impl FnMut(Range<usize>)) {
-    // Nothing before `floor` is looked at again.
-    let mut floor = 0;
-    let mut at = STRIDE - 1;
-    while let Some(byte) = text.get(at) {
-        if !byte.is_ascii_digit() {
-            at += STRIDE;
-            continue;
-        }
-        let start =
-            text[floor..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(floor, |before| floor + before + 1);
-        let end = run_end(text, at);
-        floor = match card(text, start, end) {
-            Some(card) => {
-                let end = card.end;
-                found(card);
-                end
-            }
-            None => end,
-        };
-        // The byte at `floor` is no digit; four digits behind it reach this far at least.
-        at = floor + STRIDE;
-    }
-}
-
-fn run_end(text: &[u8], at: usize) -> usize {
-    text[at..].iter().position(|byte| !byte.is_ascii_digit()).map_or(text.len(), |length| at + length)
-}
-
 /// The longest card number that begins with the digits at `start..end`.
-fn card(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
+pub(super) fn at(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
     if end - start > DIGITS_MAX || !begins_at(text, start) || is_fraction(text, start) {
         return None;
     }
@@ -84,18 +52,18 @@ fn card(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
 }
 
 /// Whether the digits at `start` stand behind a decimal point: `0.4111111111111111` is a number.
-fn is_fraction(text: &[u8], start: usize) -> bool {
+pub(super) fn is_fraction(text: &[u8], start: usize) -> bool {
     matches!(text[..start], [.., before, b'.'] if before.is_ascii_digit())
 }
 
 /// Whether a decimal point and more digits follow.
-fn goes_on(text: &[u8], end: usize) -> bool {
+pub(super) fn goes_on(text: &[u8], end: usize) -> bool {
     text.get(end) == Some(&b'.') && text.get(end + 1).is_some_and(u8::is_ascii_digit)
 }
 
 fn is_card(digits: &[u8]) -> bool {
     let prefix = digits.iter().take(6).fold(0u32, |prefix, digit| prefix * 10 + u32::from(*digit));
-    is_issued(prefix, digits.len()) && passes_luhn(digits)
+    is_issued(prefix, digits.len()) && luhn(digits)
 }
 
 /// Whether an issuer uses these first six digits with this length.
@@ -116,6 +84,12 @@ fn is_issued(prefix: u32, length: usize) -> bool {
             (16..=19).contains(&length)
         }
         508_000..=508_999 => length == 16,
+        // Elo, Hipercard, InterPayment, UzCard, Humo, BORICA.
+        504_175 | 506_699..=506_778 | 509_000..=509_999 | 606_282 | 860_000..=860_099 | 986_000..=986_099 => {
+            length == 16
+        }
+        220_500..=220_599 => length == 16,
+        636_000..=636_999 => (16..=19).contains(&length),
         // Maestro.
         501_800..=501_899
         | 502_000..=502_099
@@ -128,18 +102,4 @@ fn is_issued(prefix: u32, length: usize) -> bool {
         220_000..=220_499 | 506_099..=506_198 | 979_200..=979_299 => (16..=19).contains(&length),
         _ => false,
     }
-}
-
-fn passes_luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(index, digit)| match (index % 2, u32::from(*digit)) {
-            (0, digit) => digit,
-            (_, digit) if digit < 5 => digit * 2,
-            (_, digit) => digit * 2 - 9,
-        })
-        .sum();
-    sum.is_multiple_of(10)
 }

@@ -5,9 +5,16 @@ use tidegate_core::words::DataClass::{Email, PaymentCard, Phone};
 
 use super::*;
 
+mod classes;
+
+/// The classes that the first tests are about; the others have theirs in [`classes`].
 fn found(text: &str) -> Vec<(DataClass, &str)> {
+    found_of(&[Email, Phone, PaymentCard], text)
+}
+
+fn found_of<'a>(classes: &[DataClass], text: &'a str) -> Vec<(DataClass, &'a str)> {
     let mut findings = Vec::new();
-    scan(text.as_bytes(), ClassSet::ALL, &mut findings);
+    scan(text.as_bytes(), classes.iter().copied().collect(), &mut findings);
     findings.into_iter().map(|finding| (finding.class, &text[finding.span])).collect()
 }
 
@@ -198,7 +205,7 @@ fn times_are_no_cards() {
 #[test]
 fn classes_that_are_not_asked_for_are_not_found() {
     let text = b"alice@example.com +4915112345678 4111111111111111";
-    for class in DataClass::ALL {
+    for class in [Email, Phone, PaymentCard] {
         let mut findings = Vec::new();
         scan(text, [class].into_iter().collect(), &mut findings);
         assert_eq!(findings.iter().map(|finding| finding.class).collect::<Vec<_>>(), [class]);

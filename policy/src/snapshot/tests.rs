@@ -173,7 +173,7 @@ masks:
         "policy.yaml:10:5: grants[1].purpose: a value is missing; expected a text",
         "policy.yaml:11:5: grants[1].resources: must not be empty",
         "policy.yaml:12:5: grants[1].operations: expected a list, not the text `read`",
-        "policy.yaml:14:54: masks[0].classes[0]: `emial` is not one of `email`, `phone`, `payment_card`; did you mean `email`?",
+        "policy.yaml:14:54: masks[0].classes[0]: `emial` is not one of `email`, `phone`, `payment_card`, `iban`, `ipv4`, `ipv6`, `mac_address`, `fr_nir`, `nl_bsn`, `pl_pesel`, `it_codice_fiscale`, `es_nif`, `de_steuer_id`, `uk_nhs`, `be_national_number`, `se_personnummer`, …; did you mean `email`?",
         "policy.yaml:14:62: masks[0].operator: `redct` is not one of `redact`; did you mean `redact`?",
         "policy.yaml:15:73: masks[1].operator.keep_last: must be at least 1",
         "policy.yaml:16:62: masks[2].operator: expected one of the keys `keep_last`, `replace`",

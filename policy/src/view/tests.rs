@@ -220,7 +220,7 @@ masks:
         let entry = |class| {
             first.as_ref().and_then(|plan| plan.entry(class)).map(|e| (e.rule.to_string(), e.operator.clone(), e.keys))
         };
-        DataClass::ALL.map(entry)
+        [DataClass::Email, DataClass::Phone, DataClass::PaymentCard].map(entry)
     };
     let rule = |name: &str, operator, keys| Some((name.to_owned(), operator, keys));
     let redact = || rule("rest", Operator::Redact, false);

@@ -49,8 +49,13 @@ fn audit_tail_prints_every_exchange_as_it_was() {
     until("all four sessions ended", TIMEOUT, || {
         (tail(&[]).iter().filter(|entry| entry["kind"] == "session_end").count() == 4).then_some(())
     });
-    let all = tail(&[]);
-    assert_eq!(all, gateway.evidence(), "the command and the library read the same");
+    // Entries of one shard have an order; between shards there is only time.
+    let in_order = |mut entries: Vec<Value>| {
+        entries.sort_by_key(|entry| (entry["shard"].as_u64(), entry["sequence"].as_u64()));
+        entries
+    };
+    let all = in_order(tail(&[]));
+    assert_eq!(all, in_order(gateway.evidence()), "the command and the library read the same");
     let denied = tail(&["--topic", "evidence-theirs", "--outcome", "partly_denied", "--principal", "alice"]);
     assert_eq!(denied.len(), 4);
     for shard in ["0", "1"] {
@@ -60,7 +65,7 @@ fn audit_tail_prints_every_exchange_as_it_was() {
     gateway.process().signal("TERM");
     assert!(gateway.process().wait(TIMEOUT).success());
     let after = tail(&[]);
-    assert_eq!(after[..all.len()], all[..]);
+    assert!(all.iter().all(|entry| after.contains(entry)));
     assert!(after.iter().any(|entry| entry["kind"] == "stop"));
 }
 

@@ -6,5 +6,7 @@ pub mod control;
 pub mod data;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod shared;
 pub mod upstream;

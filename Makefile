@@ -6,10 +6,13 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # What the tests need besides crates is fetched once and kept here.
-TARGET := $(abspath target)
+OUT := $(abspath target)
 CLIENTS := shard/tests/gateway/clients
 # Arguments for `make demo`, for instance `make demo ARGS="--upstream localhost:9092"`.
 ARGS ?=
+# For `make fuzz`: one of the targets in shard/fuzz/fuzz_targets, and for how long.
+TARGET ?= decode
+SECONDS ?= 60
 
 .PHONY: help
 help: ## List the targets
@@ -35,12 +38,22 @@ lint: ## Formatting and lints; warnings are errors
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 .PHONY: deny
-deny: $(TARGET)/tools/bin/cargo-deny ## Licences, bans and sources of all crates
+deny: $(OUT)/tools/bin/cargo-deny ## Licences, bans and sources of all crates
 	$< --all-features check licenses bans sources
 
-$(TARGET)/tools/bin/cargo-deny:
-	@echo "building cargo-deny into $(TARGET)/tools, once; this takes some minutes"
-	cargo install --locked --quiet --root $(TARGET)/tools cargo-deny
+.PHONY: fuzz
+fuzz: $(OUT)/tools/bin/cargo-fuzz ## Fuzz one TARGET for some SECONDS, with nightly Rust
+	cd shard && PATH="$(OUT)/tools/bin:$$PATH" cargo +nightly fuzz run --sanitizer none \
+		--target-dir $(OUT)/fuzz $(TARGET) -- \
+		-max_total_time=$(SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=1024
+
+$(OUT)/tools/bin/cargo-fuzz:
+	@echo "building cargo-fuzz into $(OUT)/tools, once"
+	cargo install --locked --quiet --root $(OUT)/tools cargo-fuzz
+
+$(OUT)/tools/bin/cargo-deny:
+	@echo "building cargo-deny into $(OUT)/tools, once; this takes some minutes"
+	cargo install --locked --quiet --root $(OUT)/tools cargo-deny
 
 .PHONY: deps
 deps: system kafka python node ## Fetch what the tests need, once, into target/
@@ -50,8 +63,8 @@ system:
 	@deploy/install-dependencies test
 
 .PHONY: kafka
-kafka: $(TARGET)/kafka/.fetched
-$(TARGET)/kafka/.fetched: $(CLIENTS)/pom.xml | system
+kafka: $(OUT)/kafka/.fetched
+$(OUT)/kafka/.fetched: $(CLIENTS)/pom.xml | system
 	@echo "fetching Apache Kafka into $(@D)"
 	rm -rf $(@D)
 	mvn --quiet --batch-mode --file $< dependency:copy-dependencies \
@@ -59,16 +72,16 @@ $(TARGET)/kafka/.fetched: $(CLIENTS)/pom.xml | system
 	touch $@
 
 .PHONY: python
-python: $(TARGET)/venv/.fetched
-$(TARGET)/venv/.fetched: $(CLIENTS)/requirements.txt | system
+python: $(OUT)/venv/.fetched
+$(OUT)/venv/.fetched: $(CLIENTS)/requirements.txt | system
 	@echo "fetching confluent-kafka into $(@D)"
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 .PHONY: node
-node: $(TARGET)/node/.fetched
-$(TARGET)/node/.fetched: $(CLIENTS)/package.json | system
+node: $(OUT)/node/.fetched
+$(OUT)/node/.fetched: $(CLIENTS)/package.json | system
 	@echo "fetching kafkajs into $(@D)"
 	rm -rf $(@D)
 	mkdir -p $(@D)
@@ -78,4 +91,4 @@ $(TARGET)/node/.fetched: $(CLIENTS)/package.json | system
 
 .PHONY: clean
 clean: ## Remove everything that was built or fetched
-	rm -rf $(TARGET)
+	rm -rf $(OUT)

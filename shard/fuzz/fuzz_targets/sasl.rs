@@ -1,2 +1,5 @@
+//! Feeds `tidegate::fuzzing::sasl`; see there for what must hold.
+
 #![no_main]
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzzing::sasl(data));

@@ -90,3 +90,4 @@ pub mod recover;
 pub mod table;
 pub mod tail;
 pub mod tree;
+pub mod verify;

@@ -262,7 +262,7 @@ fn checkpoint_beside(directory: &Path) -> Result<Option<Checkpoint>, RecoverErro
 }
 
 /// Checkpoint frames that still stand whole behind damage.
-fn checkpoints_after(file: &File, start: u64, end: u64) -> io::Result<Vec<Checkpoint>> {
+pub(crate) fn checkpoints_after(file: &File, start: u64, end: u64) -> io::Result<Vec<Checkpoint>> {
     let mut found = Vec::new();
     let mut buffer = vec![0; 1 << 20];
     let mut offset = start;
@@ -304,7 +304,7 @@ fn last_event(path: &Path) -> Option<Event> {
 }
 
 /// The end of the last byte from `start` on that is not zero; `start` where all are.
-fn end_of_data(file: &File, start: u64) -> io::Result<u64> {
+pub(crate) fn end_of_data(file: &File, start: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 1 << 20];
     let (mut offset, mut end) = (start, start);
     loop {

@@ -12,8 +12,9 @@
 //! (`max_bytes` of every Fetch, most session ids) costs a second decoding; and it knows neither an
 //! item's least size on the wire nor its size in memory, so 100 MiB could still ask for 30 GiB.
 //!
-//! Invariants: whatever passes the walk is decoded with at most the bound of memory; a request is
-//! consumed to its last byte or refused.
+//! Invariant: whatever passes the walk is decoded with at most the bound of memory. Bytes behind a
+//! message are let be, as brokers and clients do: librdkafka 2.12 sends three behind Metadata v13,
+//! and its mock cluster one behind that response. The frame ends them, so nothing hides there.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, Encodable, Message};
@@ -74,9 +75,6 @@ pub enum DecodeError {
     /// A variable-length integer of more than five bytes.
     #[error("a length is longer than five bytes")]
     Varint,
-    /// Bytes follow the request.
-    #[error("{0} bytes are left over")]
-    LeftOver(usize),
     /// What the decoder itself refuses: null where none may be, text that is not UTF-8, a tagged
     /// field that the version lacks.
     #[error("{0}")]
@@ -88,24 +86,19 @@ pub enum DecodeError {
 #[error("{0}")]
 pub struct EncodeError(String);
 
-/// Decodes a request's body, whole. Byte fields share the body's memory.
+/// Decodes a request's body. Byte fields share the body's memory.
 ///
 /// # Errors
-/// [`DecodeError`]; also where the body is longer than `bytes_max` or bytes are left over.
+/// [`DecodeError`]; also where the body is longer than `bytes_max`.
 pub fn decode_request<T: Body>(body: &Bytes, version: i16, bytes_max: usize) -> Result<T, DecodeError> {
     if body.len() > bytes_max {
         return Err(DecodeError::TooLong { bytes: body.len(), bytes_max });
     }
     let Walked { left, .. } = T::layout().walk(body, version, REQUEST_DECODED_BYTES_MAX)?;
-    if left > 0 {
-        return Err(DecodeError::LeftOver(left));
-    }
     decode_walked(body, version, left)
 }
 
-/// Decodes a response's body. Byte fields share the body's memory. Bytes behind it, which every
-/// client skips, are let be: brokers of other makers send some (librdkafka's mock cluster one
-/// behind Metadata).
+/// Decodes a response's body. Byte fields share the body's memory.
 ///
 /// # Errors
 /// [`DecodeError`].

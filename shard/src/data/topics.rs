@@ -40,6 +40,12 @@ impl TopicIds {
         self.names.get(id).cloned()
     }
 
+    /// The id of a topic, where known.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<Uuid> {
+        self.ids.get(name).copied()
+    }
+
     /// Remembers that `name` has `id` now; an older id of the same name is forgotten.
     pub fn learn(&mut self, id: Uuid, name: &str) {
         if id.is_nil() || name.is_empty() || self.topics_max == 0 {

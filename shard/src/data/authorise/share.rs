@@ -82,8 +82,15 @@ pub(super) fn alter_offsets(mut call: Call<'_, '_>) -> Outcome {
         return call.answer(&response.with_error_message(message(error)));
     }
     let refusals = call.take_denied(Operation::Read, &mut request.topics);
-    call.settle(refusals.left(), &request, move |response: &mut AlterShareGroupOffsetsResponse, _, _| {
-        Ok(response.error_code == 0 && refusals.merge_into(&mut response.responses))
+    call.settle(refusals.left(), &request, move |response: &mut AlterShareGroupOffsetsResponse, scope, _| {
+        let merged = response.error_code == 0 && refusals.merge_into(&mut response.responses);
+        if merged {
+            // A broker tells the id of a refused topic too, so it is told where this shard knows it.
+            for topic in response.responses.iter_mut().filter(|topic| topic.topic_id.is_nil()) {
+                topic.topic_id = scope.topics.id(&topic.topic_name).unwrap_or_default();
+            }
+        }
+        Ok(merged)
     })
 }
 

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
-use kafka_protocol::messages::{ApiKey, TopicName};
+use kafka_protocol::messages::{ApiKey, TopicName, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 use tidegate_core::batch::BatchError;
 use tidegate_core::words::{Direction, Operation, Resource};
@@ -99,8 +99,8 @@ impl Decide for Deciding {
 /// The records that a mask rule applies to and that may be written as things stand.
 fn parts(message: &ProduceRequest, version: i16, scope: &Scope<'_>) -> VecDeque<Part> {
     let mut parts = VecDeque::new();
-    let transactional_id = message.transactional_id.as_ref();
-    if transactional_id.is_some_and(|id| !scope.may(Operation::Write, Resource::TransactionalId(id.as_str()))) {
+    let may_use = |id: &TransactionalId| scope.may(Operation::Write, Resource::TransactionalId(id.as_str()));
+    if carries_transaction(message) && !message.transactional_id.as_ref().is_some_and(may_use) {
         return parts;
     }
     for (at, topic) in message.topic_data.iter().enumerate() {
@@ -181,20 +181,24 @@ impl Screened {
     }
 }
 
-/// Whether the request may go on as far as transactions are concerned. A broker asks only where
-/// records are transactional; a transactional id without them is asked about too.
+/// Whether the request may go on as far as transactions are concerned. As on a broker, a
+/// transactional id is asked about only where records are transactional.
 fn may_use_transaction(message: &ProduceRequest, scope: &Scope<'_>, draft: &mut Draft) -> bool {
+    if !carries_transaction(message) {
+        return true;
+    }
     match &message.transactional_id {
         Some(id) => scope.authorise(Operation::Write, Resource::TransactionalId(id.as_str()), draft),
         None => {
-            let transactional =
-                message.topic_data.iter().flat_map(|t| &t.partition_data).any(|d| is_transactional(d.records.as_ref()));
-            if transactional {
-                notes::say(draft, format_args!("transactional records without a transactional id"));
-            }
-            !transactional
+            notes::say(draft, format_args!("transactional records without a transactional id"));
+            false
         }
     }
+}
+
+/// Whether any records are part of a transaction.
+fn carries_transaction(message: &ProduceRequest) -> bool {
+    message.topic_data.iter().flat_map(|topic| &topic.partition_data).any(|data| is_transactional(data.records.as_ref()))
 }
 
 /// Whether the first batch is transactional (record batch v2: magic at 16, attributes at 21).

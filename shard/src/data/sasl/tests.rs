@@ -195,10 +195,8 @@ fn messages_that_are_malformed_get_an_error_or_the_end() {
     for bad in [
         request(ApiKey::SaslAuthenticate, 2, b"\xff\xff\xff\xff\x0f"),
         request(ApiKey::SaslAuthenticate, 1, b"\x7f\xff\xff\xff"),
-        request(ApiKey::SaslAuthenticate, 1, b"\0\0\0\0more"),
         request(ApiKey::SaslHandshake, 1, b"\x7f\xff"),
         request(ApiKey::SaslHandshake, 1, b"\xff\xff"),
-        request(ApiKey::SaslHandshake, 1, b"\0\x05PLAINmore"),
     ] {
         assert_eq!(closed(send(&mut SaslServer::new(&BOTH, None), &bad)), "malformed", "{bad:?}");
     }

@@ -63,7 +63,7 @@ fn random_requests_and_responses_never_panic() {
 }
 
 #[test]
-fn a_request_cut_short_or_too_long_is_malformed() {
+fn a_request_cut_short_is_malformed_and_bytes_behind_one_are_let_be() {
     let mut gate = gate();
     for row in rows() {
         for version in row.versions.clone() {
@@ -75,7 +75,7 @@ fn a_request_cut_short_or_too_long_is_malformed() {
             let mut longer = whole.to_vec();
             longer.push(0);
             let decided = gate.ask_bytes(row.api, version, longer.into());
-            assert!(matches!(decided, Err(StageError::Request { .. })), "{:?} v{version} and a byte", row.api);
+            assert!(decided.is_ok(), "{:?} v{version} and a byte", row.api);
         }
     }
 }

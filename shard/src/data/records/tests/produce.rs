@@ -213,7 +213,13 @@ fn a_transactional_id_needs_write_on_it() {
         sent
     };
     for (name, flag, allowed) in
-        [(Some("alice-tx"), true, true), (Some("bob-tx"), true, false), (None, true, false), (None, false, true)]
+        [
+            (Some("alice-tx"), true, true),
+            (Some("bob-tx"), true, false),
+            (Some("bob-tx"), false, true),
+            (None, true, false),
+            (None, false, true),
+        ]
     {
         let mut world = World::new();
         let (asked, _) = world.ask(ApiKey::Produce, 9, &transactional(name, flag));

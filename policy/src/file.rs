@@ -19,6 +19,9 @@ pub struct PolicyFile {
     /// What happens to records that a mask rule applies to and that cannot be parsed.
     #[serde(default)]
     pub on_unparseable: OnUnparseable,
+    /// Secrets for the operators `pseudonym` and `encrypt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyRule>,
     /// What is allowed. The order matters only for which grant's name evidence shows where several
     /// allow the same: the first in the file.
     #[serde(default)]
@@ -27,6 +30,27 @@ pub struct PolicyFile {
     /// and the principal decides, so put the particular before the general.
     #[serde(default)]
     pub masks: Vec<MaskRule>,
+}
+
+/// A secret that mask rules name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRule {
+    /// A name that no other key has.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// Which secret under this name it is; one more with every new one. Pseudonyms show it.
+    #[serde(default = "first_epoch")]
+    #[schemars(range(min = 1))]
+    pub epoch: u32,
+    /// The file that holds the secret, 32 random bytes or more; a path that is not absolute begins
+    /// where the policy file stands.
+    #[schemars(length(min = 1))]
+    pub file: String,
+}
+
+fn first_epoch() -> u32 {
+    1
 }
 
 /// What happens to a record or batch that mask rules apply to but that cannot be parsed.
@@ -260,4 +284,17 @@ pub enum OperatorRule {
     KeepLast(#[schemars(range(min = 1, max = 64))] u8),
     /// It is replaced by this text.
     Replace(#[schemars(length(max = 256))] String),
+    /// A JSON string or number that is the finding becomes `null`; anywhere else it is taken out.
+    Nullify,
+    /// Only its first so many letters and digits stay, at most half of them.
+    Truncate(#[schemars(range(min = 1, max = 64))] u8),
+    /// It becomes the range it belongs to: `ipv4` the network of /24, `ipv6` of /48, `mac_address` the
+    /// maker, `email` the domain, `payment_card` the first six digits, `iban` and `eu_vat` the country.
+    Generalise,
+    /// It becomes a pseudonym under the key of this name, the same wherever the value stands.
+    Pseudonym(#[schemars(length(min = 1))] String),
+    /// Its digits are encrypted to as many digits (FF1) under the key of this name.
+    Encrypt(#[schemars(length(min = 1))] String),
+    /// The record is emptied: its value and header values become null, its offset stays.
+    DropRecord,
 }

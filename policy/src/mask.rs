@@ -3,7 +3,8 @@
 //! A [`MaskPlan`] is compiled by the snapshot for one (topic, direction, principal) and shared by
 //! every exchange under it. [`MaskPlan::begin`] starts a pass over the records of one partition;
 //! the pass is what `tidegate_core::batch::inspect` shows records to, and it tallies what it found.
-//! Reading order: this file, [`pass`], then `operate` (how bytes change).
+//! Reading order: this file, [`pass`], then `operate` (where bytes change), `value` (what a found value
+//! becomes) and [`key`].
 //!
 //! Invariants: the plan is immutable; a record without findings costs no allocation; what was JSON
 //! is JSON afterwards; what was binary keeps its length.
@@ -14,11 +15,14 @@ use tidegate_core::words::DataClass;
 
 use crate::scan::ClassSet;
 
+pub mod key;
 mod operate;
 pub mod pass;
 #[cfg(test)]
 mod tests;
+mod value;
 
+pub use key::MaskKey;
 pub use pass::MaskPass;
 
 /// What is done to a finding.
@@ -33,6 +37,21 @@ pub enum Operator {
     KeepLast(u8),
     /// The finding is replaced by this text. [`is_replacement`] says which texts are fit.
     Replace(Arc<str>),
+    /// A JSON string or number that is the finding becomes `null`; anywhere else it is taken out.
+    Nullify,
+    /// Only the first `n` letters and digits stay, at most half of them; the rest is cut off.
+    Truncate(u8),
+    /// The finding becomes the range it belongs to; [`can_generalise`] says of which classes.
+    Generalise,
+    /// The finding becomes a keyed pseudonym: the same value gives the same pseudonym, wherever it
+    /// stands and however it is written, so that data can be joined.
+    Pseudonym(MaskKey),
+    /// The finding's digits are encrypted to as many digits (FF1); [`can_encrypt`] says of which
+    /// classes.
+    Encrypt(MaskKey),
+    /// The record that holds the finding is emptied: value and header values become null. Its offset
+    /// stays taken.
+    DropRecord,
 }
 
 impl Operator {
@@ -44,6 +63,12 @@ impl Operator {
             Self::Redact => "redact",
             Self::KeepLast(_) => "keep_last",
             Self::Replace(_) => "replace",
+            Self::Nullify => "nullify",
+            Self::Truncate(_) => "truncate",
+            Self::Generalise => "generalise",
+            Self::Pseudonym(_) => "pseudonym",
+            Self::Encrypt(_) => "encrypt",
+            Self::DropRecord => "drop_record",
         }
     }
 
@@ -63,6 +88,21 @@ pub fn is_replacement(text: &str) -> bool {
 
 fn fits_json(character: char) -> bool {
     !character.is_control() && !matches!(character, '"' | '\\')
+}
+
+/// Whether findings of `class` belong to ranges that [`Operator::Generalise`] knows: networks of /24
+/// and /48, a device's maker, an e-mail's domain, a card's issuer, an account's or company's country.
+#[must_use]
+pub const fn can_generalise(class: DataClass) -> bool {
+    use DataClass::{Email, EuVat, Iban, Ipv4, Ipv6, MacAddress, PaymentCard};
+    matches!(class, Email | EuVat | Iban | Ipv4 | Ipv6 | MacAddress | PaymentCard)
+}
+
+/// Whether findings of `class` always have the six digits that FF1's smallest domain asks for.
+#[must_use]
+pub const fn can_encrypt(class: DataClass) -> bool {
+    use DataClass::{ApiSecret, BtcAddress, Email, Ipv4, Ipv6, ItCodiceFiscale, Jwt, MacAddress};
+    !matches!(class, ApiSecret | BtcAddress | Email | Ipv4 | Ipv6 | ItCodiceFiscale | Jwt | MacAddress)
 }
 
 /// One class under one operator, and the rule that says so.

@@ -39,7 +39,7 @@ mod tests;
 mod token;
 mod vat;
 
-pub(crate) use normalise::unescape;
+pub(crate) use normalise::normalised;
 
 use prefilter::{Candidates, Kind, Wanted};
 

@@ -3,6 +3,7 @@
 //! The control thread compiles one per version of the file and publishes it with one atomic swap;
 //! sessions take a [`View`] of it for their principal. A file with any problem yields no snapshot.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -15,10 +16,14 @@ use crate::file::{
 };
 use crate::grant::{Denials, Grant, Named, Operations, Pattern, Scope, Who};
 use crate::mask::Operator;
+use crate::mask::key::{MaskKey, SECRET_BYTES_MIN};
 use crate::view::{MaskInView, View};
 use crate::window::Schedule;
 
 mod check;
+
+/// Gives the bytes of a key file, by its path as it stands in the policy, or says why it cannot.
+pub type ReadKey<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 
 /// One version of the policy, compiled.
 #[derive(Debug)]
@@ -44,15 +49,30 @@ impl Snapshot {
     /// # Errors
     /// Every problem of the file at once: syntax, structure and meaning, in the file's order.
     pub fn read(text: &str, file_name: &str, version: u64) -> Result<Self, Vec<Problem>> {
-        document::load::<PolicyFile, _>(text, file_name, |file| Self::compile(&file, version))
+        Self::read_with_keys(text, file_name, version, &|_| Err("key files cannot be read here".to_owned()))
+    }
+
+    /// As [`Snapshot::read`], for policies that name keys. `read_key` gives the bytes of a key file,
+    /// by its path as it stands in the policy, or says why it cannot.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`], and every key that cannot be read or is too short.
+    pub fn read_with_keys(
+        text: &str,
+        file_name: &str,
+        version: u64,
+        read_key: ReadKey<'_>,
+    ) -> Result<Self, Vec<Problem>> {
+        document::load::<PolicyFile, _>(text, file_name, |file| Self::compile(&file, version, read_key))
     }
 
     /// Checks and compiles a parsed policy file.
     ///
     /// # Errors
     /// Every problem of meaning: names given twice, ends before beginnings, rules for nobody, …
-    pub fn compile(file: &Parsed<PolicyFile>, version: u64) -> Result<Self, Vec<Problem>> {
-        let problems = check::problems(file);
+    pub fn compile(file: &Parsed<PolicyFile>, version: u64, read_key: ReadKey<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = check::problems(file);
+        let keys = keys(file, read_key, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -62,7 +82,7 @@ impl Snapshot {
             fingerprint: fingerprint(policy).into(),
             on_unparseable: policy.on_unparseable,
             grants: policy.grants.iter().map(|rule| Arc::new(grant(rule))).collect(),
-            masks: policy.masks.iter().map(mask).collect(),
+            masks: policy.masks.iter().map(|rule| mask(rule, &keys)).collect(),
         })
     }
 
@@ -173,11 +193,41 @@ fn pattern(rule: &NameRule) -> Pattern {
     }
 }
 
-fn mask(rule: &MaskRule) -> Mask {
+/// The keys that could be read, by name.
+fn keys(file: &Parsed<PolicyFile>, read_key: ReadKey<'_>, problems: &mut Vec<Problem>) -> HashMap<String, MaskKey> {
+    let mut keys = HashMap::new();
+    for (index, rule) in file.value.keys.iter().enumerate() {
+        let key = read_key(&rule.file).map_err(|error| format!("cannot be read: {error}")).and_then(|secret| {
+            MaskKey::new(&rule.name, rule.epoch, &secret)
+                .ok_or_else(|| format!("holds {} bytes; a secret has at least {SECRET_BYTES_MIN}", secret.len()))
+        });
+        match key {
+            Ok(key) => drop(keys.insert(rule.name.clone(), key)),
+            Err(message) => {
+                let path = document::join_key(&document::join_index("keys", index), "file");
+                problems.push(file.problem(path, message));
+            }
+        }
+    }
+    keys
+}
+
+fn mask(rule: &MaskRule, keys: &HashMap<String, MaskKey>) -> Mask {
+    // The checks have seen that every key that a rule names is there; without it nothing would be
+    // left readable either.
+    let keyed = |name: &String, operator: fn(MaskKey) -> Operator| {
+        keys.get(name).map_or(Operator::Redact, |key| operator(key.clone()))
+    };
     let operator = match &rule.operator {
         OperatorRule::Redact => Operator::Redact,
         OperatorRule::KeepLast(count) => Operator::KeepLast(*count),
         OperatorRule::Replace(text) => Operator::Replace(text.as_str().into()),
+        OperatorRule::Nullify => Operator::Nullify,
+        OperatorRule::Truncate(count) => Operator::Truncate(*count),
+        OperatorRule::Generalise => Operator::Generalise,
+        OperatorRule::Pseudonym(key) => keyed(key, Operator::Pseudonym),
+        OperatorRule::Encrypt(key) => keyed(key, Operator::Encrypt),
+        OperatorRule::DropRecord => Operator::DropRecord,
     };
     Mask {
         who: who(&rule.principals, &rule.groups, rule.everyone),

@@ -28,7 +28,7 @@ use tidegate_policy::document::Problem;
 use tidegate_policy::identity::{Issuers, RefreshPolicy};
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::reload::{Report, ReportedProblem, compile_policy, next_version};
+pub use self::reload::{Report, ReportedProblem, compile_policy, next_version, read_key};
 use crate::config::Config;
 use crate::shared::{Ask, Condition, Shared};
 use metrics::ControlMetrics;

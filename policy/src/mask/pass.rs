@@ -6,7 +6,7 @@ use tidegate_core::event::FindingCount;
 use tidegate_core::words::DataClass;
 
 use super::operate::operate;
-use super::{MaskEntry, MaskPlan};
+use super::{MaskEntry, MaskPlan, Operator};
 use crate::scan::{ClassSet, Finding, Scanner};
 
 /// What a plan found, by class. Each class has one operator, so this also counts by operator.
@@ -38,11 +38,13 @@ pub struct MaskPass<'a> {
     tally: Tally,
     scanner: Scanner,
     findings: Vec<Finding>,
+    /// A finding of the record asks for the record to be emptied.
+    drops: bool,
 }
 
 impl<'a> MaskPass<'a> {
     pub(super) fn new(plan: &'a MaskPlan) -> Self {
-        Self { plan, tally: Tally::default(), scanner: Scanner::default(), findings: Vec::new() }
+        Self { plan, tally: Tally::default(), scanner: Scanner::default(), findings: Vec::new(), drops: false }
     }
 
     /// What was found so far.
@@ -78,7 +80,9 @@ impl<'a> MaskPass<'a> {
     /// What `bytes` become, for front ends whose payloads are not records; `None` where nothing in
     /// them changes. What is found is counted all the same.
     pub fn payload(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        self.mask(bytes, self.plan.value_classes)
+        self.drops = false;
+        let masked = self.mask(bytes, self.plan.value_classes);
+        if self.drops { Some(Vec::new()) } else { masked }
     }
 
     fn mask(&mut self, bytes: &[u8], classes: ClassSet) -> Option<Vec<u8>> {
@@ -95,6 +99,8 @@ impl<'a> MaskPass<'a> {
             if let Some(count) = self.tally.findings.get_mut(finding.class as usize) {
                 *count += 1;
             }
+            self.drops |=
+                self.plan.entry(finding.class).is_some_and(|entry| matches!(entry.operator, Operator::DropRecord));
         }
         operate(bytes, &self.findings, self.plan)
     }
@@ -124,11 +130,17 @@ impl<'a> MaskPass<'a> {
 
 impl Inspect for MaskPass<'_> {
     fn inspect(&mut self, record: &Record<'_>) -> Option<RecordEdit> {
+        self.drops = false;
         let key = self.field(record.key, self.plan.key_classes);
         let value = self.field(record.value, self.plan.value_classes);
         let mut headers = Vec::new();
         for (index, (_, value)) in record.headers.iter().enumerate() {
             headers.extend(self.field(value, self.plan.value_classes).map(|edit| (index, edit)));
+        }
+        if self.drops {
+            self.tally.records_masked += 1;
+            let headers = (0..record.headers.iter().count()).map(|index| (index, FieldEdit::Null)).collect();
+            return Some(RecordEdit { key, value: Some(FieldEdit::Null), headers });
         }
         if key.is_none() && value.is_none() && headers.is_empty() {
             return None;

@@ -9,6 +9,8 @@
 //! Sources: RFC 8259, 7; RFC 3986, 2.1; Unicode's general category Nd and block "Halfwidth and
 //! Fullwidth Forms".
 
+use std::borrow::Cow;
+
 /// Eight are what JSON in JSON in JSON in JSON has.
 const BACKSLASHES_MAX: usize = 9;
 
@@ -36,58 +38,50 @@ pub(super) fn is_percent(text: &[u8], at: usize) -> bool {
 /// with one entry more for the end. False where there was nothing to undo; the buffers then hold
 /// nothing of use.
 pub(super) fn normalise(bytes: &[u8], text: &mut Vec<u8>, origins: &mut Vec<u32>) -> bool {
-    undo(bytes, text, Some(origins), |rest| match rest.first() {
-        Some(b'\\') => escape(rest).map(|(character, length)| (Plain::Char(character), length)),
-        Some(b'%') => percent(rest).map(|(character, length)| (Plain::Char(character), length)),
-        Some(0x80..) => look_alike(rest),
-        _ => None,
-    })
-}
-
-/// Writes `bytes` with only their escapes undone to `text`; false where there were none.
-pub(crate) fn unescape(bytes: &[u8], text: &mut Vec<u8>) -> bool {
-    undo(bytes, text, None, |rest| escape(rest).map(|(character, length)| (Plain::Char(character), length)))
-}
-
-fn undo(
-    bytes: &[u8],
-    text: &mut Vec<u8>,
-    mut origins: Option<&mut Vec<u32>>,
-    plain: impl Fn(&[u8]) -> Option<(Plain, usize)>,
-) -> bool {
     text.clear();
-    if let Some(origins) = &mut origins {
-        origins.clear();
-    }
+    origins.clear();
     let mut undone = false;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
+        let rest = &bytes[at..];
+        let plain = match byte {
+            b'\\' => escape(rest).map(|(character, length)| (Plain::Char(character), length)),
+            b'%' => percent(rest).map(|(character, length)| (Plain::Char(character), length)),
+            0x80.. => look_alike(rest),
+            _ => None,
+        };
         let before = text.len();
-        let length = match plain(&bytes[at..]) {
+        undone |= plain.is_some();
+        let length = match plain {
             Some((Plain::Char(character), length)) => {
                 text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                undone = true;
                 length
             }
-            Some((Plain::Nothing, length)) => {
-                undone = true;
-                length
-            }
+            Some((Plain::Nothing, length)) => length,
             None => {
                 text.push(*byte);
                 1
             }
         };
-        if let Some(origins) = &mut origins {
-            // Frames, and with them whatever is scanned, are below 4 GiB.
-            origins.extend(std::iter::repeat_n(at as u32, text.len() - before));
-        }
+        // Frames, and with them whatever is scanned, are below 4 GiB.
+        origins.extend(std::iter::repeat_n(at as u32, text.len() - before));
         at += length;
     }
-    if let Some(origins) = origins {
-        origins.push(bytes.len() as u32);
-    }
+    origins.push(bytes.len() as u32);
     undone
+}
+
+/// `bytes` with their disguises undone, as far as the scanner goes.
+pub(crate) fn normalised(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut plain = Cow::Borrowed(bytes);
+    for _ in 0..super::DISGUISES_MAX {
+        let mut text = Vec::new();
+        if !normalise(&plain, &mut text, &mut Vec::new()) {
+            break;
+        }
+        plain = Cow::Owned(text);
+    }
+    plain
 }
 
 /// The escape that `bytes` begins with: its character and length.

@@ -11,7 +11,7 @@ use tidegate_policy::snapshot::Snapshot;
 
 use super::Failure;
 use crate::config::Config;
-use crate::control::{PrepareError, ReportedProblem, prepare};
+use crate::control::{PrepareError, ReportedProblem, prepare, read_key};
 
 /// What `tidegate check` takes.
 #[derive(Debug, clap::Args)]
@@ -110,7 +110,8 @@ impl Findings {
                 return self.sentences.push(sentence);
             }
         };
-        match Snapshot::read(&text, &name, 1) {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        match Snapshot::read_with_keys(&text, &name, 1, &|key| read_key(folder, key)) {
             Ok(snapshot) => {
                 let (grants, masks) = snapshot.counts();
                 self.good

@@ -4,7 +4,7 @@
 //! What is wrong is refused as a whole: the old stays in force, and log, metrics, the answer of
 //! `POST /reload` and, for the policy, the evidence say so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,16 @@ pub fn compile_policy(config: &Config, version: u64) -> Result<Snapshot, Vec<Pro
             message: format!("cannot be read: {error}"),
         }]
     })?;
-    Snapshot::read(&text, &file_name, version)
+    let folder = config.policy_file.parent().unwrap_or(Path::new(""));
+    Snapshot::read_with_keys(&text, &file_name, version, &|file| read_key(folder, file))
+}
+
+/// The bytes of a key file that the policy names; `folder` is where the policy stands.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_key(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(folder.join(file)).map_err(|error| error.to_string())
 }
 
 /// A version for the next policy: milliseconds since 1970, so that versions grow across restarts

@@ -85,6 +85,7 @@ pub mod json;
 pub mod keys;
 pub mod log;
 pub mod note;
+pub mod prove;
 pub mod read;
 pub mod recover;
 pub mod table;

@@ -92,12 +92,16 @@ impl Session {
             self.refuse(shard, Refusal::Expired, reason, now);
             return false;
         }
-        if !self.refresh_view(shard, now) {
-            let reason = "the principal has no grant left".to_owned();
-            self.refuse(shard, Refusal::Expired, reason, now);
-            return false;
+        self.grants_hold(shard, now)
+    }
+
+    /// Checks that at least one grant still holds; closes where none does.
+    pub(super) fn grants_hold(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        let hold = self.refresh_view(shard, now);
+        if !hold {
+            self.refuse(shard, Refusal::Expired, "the principal has no grant left".to_owned(), now);
         }
-        true
+        hold
     }
 
     fn decide(

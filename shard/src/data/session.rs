@@ -541,13 +541,15 @@ impl Session {
 
     /// When something has to be looked at, though no byte comes.
     #[must_use]
-    pub fn deadline(&self, shard: &Shard) -> Timestamp {
+    pub fn deadline(&self, shard: &Shard, now: Timestamp) -> Timestamp {
         let limits = &shard.limits;
         let mut deadline = self.last_active.plus_millis(i64::from(limits.idle_millis_max));
         if self.phase == Phase::Greeting {
             deadline = deadline.min(self.accepted.plus_millis(i64::from(limits.authentication_millis_max)));
         }
-        [self.expires, self.grants_end, self.upstream_login_due, self.held.as_ref().map(|held| held.until)]
+        // Once it is past, the token's end is looked at with the next request or response.
+        let expires = self.expires.filter(|expires| *expires > now);
+        [expires, self.grants_end, self.upstream_login_due, self.held.as_ref().map(|held| held.until)]
             .into_iter()
             .flatten()
             .fold(deadline, Timestamp::min)
@@ -568,11 +570,17 @@ impl Session {
                     tracing::debug!(session = %self.id, "idle");
                     shard.metrics.refused(Refusal::Idle);
                     self.close();
-                } else if self.still_authorised(shard, now) {
+                } else if self.may_stay(shard, now) {
                     self.log_in_anew_where_due(shard, now);
                 }
             }
         }
+    }
+
+    /// Whether an open connection that nothing comes through may stay open. A token that has ended
+    /// ends what is under way; an idle client may still authenticate anew, as at a broker (KIP-368).
+    fn may_stay(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        if self.pending.is_empty() { self.grants_hold(shard, now) } else { self.still_authorised(shard, now) }
     }
 
     /// Whether no whole request is left among the client's bytes.

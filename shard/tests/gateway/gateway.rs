@@ -67,6 +67,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) upstream_sasl: String,
     /// `evidence.release`.
     pub(crate) release: &'static str,
+    /// `sasl.session_max` of every listener with SASL.
+    pub(crate) session_max: Option<&'static str>,
     /// Lines at the end of the configuration file.
     pub(crate) more: String,
 }
@@ -83,6 +85,7 @@ impl<'a> Setup<'a> {
             upstream_servers: None,
             upstream_sasl: "{mechanism: none}".to_owned(),
             release: "written",
+            session_max: None,
             more: String::new(),
         }
     }
@@ -150,7 +153,10 @@ impl<'a> Setup<'a> {
                 Door::Certificate => {
                     writeln!(text, "      client_ca_file: {}\n      client_auth: required", ca.display()).unwrap();
                 }
-                _ => text.push_str("    sasl: {mechanisms: [OAUTHBEARER, PLAIN]}\n"),
+                _ => {
+                    let session = self.session_max.map(|max| format!(", session_max: {max}")).unwrap_or_default();
+                    writeln!(text, "    sasl: {{mechanisms: [OAUTHBEARER, PLAIN]{session}}}").unwrap();
+                }
             }
         }
         let bootstrap = self.upstream_servers.clone().unwrap_or_else(|| self.kafka.bootstrap(self.upstream));

@@ -88,6 +88,27 @@ fn the_java_tools_work() {
     use_the_java_tools(&gateway.oauth("alice"));
 }
 
+/// KIP-368: a client that stays longer than its session authenticates anew, loses nothing by it, and
+/// the evidence says so.
+#[test]
+fn a_client_that_stays_authenticates_anew() {
+    let gateway = Setup { session_max: Some("4s"), ..Setup::new(Kafka::shared(), POLICY) }.start();
+    Kafka::shared().create_topic("team-stays", 1, 1);
+    let arguments = ["--topic", "team-stays", "--max-messages", "100", "--throughput", "10"];
+    let class = "org.apache.kafka.tools.VerifiableProducer";
+    let output = java_tool(&gateway.oauth("alice"), class, "--command-config", &arguments, "").success();
+    assert!(output.contains("\"acked\":100"), "{output}");
+    let anew = gateway.evidence_of("authentication anew", |entry| {
+        entry["kind"] == "session_start" && entry["detail"].as_str().is_some_and(|how| how.contains("anew"))
+    });
+    let entries = gateway.evidence();
+    let after = entries.iter().filter(|entry| {
+        entry["session"] == anew["session"] && entry["sequence"].as_u64() > anew["sequence"].as_u64()
+    });
+    assert!(after.count() > 0, "the session that authenticated anew was not used again");
+    assert!(!entries.iter().any(|entry| entry["kind"] == "connection_refused"), "somebody was cut off");
+}
+
 /// Each of Kafka's tools once, on the topic `team-tools`.
 fn use_the_java_tools(at: &Endpoint) {
     let rows: [(&str, &str, &[&str], &str); 9] = [

@@ -146,7 +146,7 @@ impl Connection {
         if self.session.phase == Phase::Closing {
             return self.closing_until;
         }
-        let deadline = self.session.deadline(&self.shard);
+        let deadline = self.session.deadline(&self.shard, now);
         // While something is held or the upstream is being found, every tick is looked at.
         if self.session.held.is_some() { now } else { deadline }
     }
@@ -359,4 +359,3 @@ async fn goodbye(side: &mut Side) {
     }
     side.stream.finish().await;
 }
-

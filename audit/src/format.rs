@@ -421,7 +421,7 @@ impl Seal {
 }
 
 /// CRC-32C (Castagnoli), as in iSCSI.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     // The algorithm yields 32 bits in a u64.
     checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }

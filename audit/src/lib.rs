@@ -81,11 +81,13 @@
 pub mod directory;
 pub mod entry;
 pub mod format;
+pub mod index;
 pub mod json;
 pub mod keys;
 pub mod log;
 pub mod note;
 pub mod prove;
+pub mod query;
 pub mod read;
 pub mod recover;
 pub mod table;

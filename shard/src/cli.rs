@@ -5,7 +5,9 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod audit_prove;
 pub mod audit_tail;
+pub mod audit_verify;
 mod check;
 mod demo;
 mod preflight;
@@ -25,6 +27,8 @@ Examples:
   tidegate check --policy policy.yaml --output json
   tidegate check --schema policy > policy.schema.json
   tidegate audit tail -f /var/lib/tidegate/evidence
+  tidegate audit prove 0/4711 /var/lib/tidegate/evidence --out 4711.tlog-proof
+  tidegate audit verify --key verifier.key --checkpoint kept.checkpoint /mnt/evidence-copy
 
 Signals of `serve`:
   SIGTERM, SIGINT   drain: no new connections, finish what is in flight, then end
@@ -66,6 +70,10 @@ struct Audit {
 enum AuditCommand {
     /// Show evidence as it stands and, with -f, as it grows
     Tail(audit_tail::Args),
+    /// Verify that evidence is complete and unchanged, from the files alone
+    Verify(audit_verify::Args),
+    /// Write a proof that an entry is part of the evidence
+    Prove(audit_prove::Args),
 }
 
 /// Why a command ends other than well.
@@ -124,11 +132,28 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
-        Command::Audit(Audit { command: AuditCommand::Tail(args) }) => tail(&args),
+        Command::Audit(Audit { command }) => audit(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(failure.report()),
+    }
+}
+
+fn audit(command: &AuditCommand) -> Result<(), Failure> {
+    match command {
+        AuditCommand::Tail(args) => tail(args),
+        AuditCommand::Prove(args) => coded(audit_prove::run(args, &mut stdout().lock(), &mut stderr().lock())),
+        AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),
+    }
+}
+
+/// The end of a command whose errors are those of its arguments, files named there included.
+fn coded(done: anyhow::Result<u8>) -> Result<(), Failure> {
+    match done {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Failure::Code(code)),
+        Err(error) => Err(Failure::Usage(vec![format!("{error:#}")])),
     }
 }
 

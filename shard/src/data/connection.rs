@@ -359,3 +359,7 @@ async fn goodbye(side: &mut Side) {
     }
     side.stream.finish().await;
 }
+
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@
 //! `TIDEGATE_SIMULATION_SEEDS=from..to` runs other seeds; a failure names its seed.
 
 pub(super) mod broker;
-mod client;
+pub(super) mod client;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ use self::broker::Broker;
 use self::client::Client;
 use super::evidence;
 use super::runtime;
-use super::session::{Phase, Session};
+use super::session::{HeldFor, Phase, Session};
 use super::shard::Shard;
 use crate::config::{Config, Target};
 use crate::control;
@@ -62,7 +62,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
 }
 
 /// The only source of chance: SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -128,6 +128,8 @@ pub(super) struct Totals {
     garbage: usize,
     upstream_failures: usize,
     revoked: usize,
+    /// Times that a request or a response was left in the middle for another turn.
+    left_midway: usize,
 }
 
 impl Totals {
@@ -140,6 +142,7 @@ impl Totals {
             self.garbage,
             self.upstream_failures,
             self.revoked,
+            self.left_midway,
         ];
         assert!(met.iter().all(|count| *count > 10), "the seeds do not meet everything: {self:?}");
     }
@@ -160,6 +163,11 @@ async fn run(shard: &Rc<Shard>, seed: u64, totals: &mut Totals) {
 
     for _ in 0..STEPS {
         now = now.plus_millis(1 + chance.below(20) as i64);
+        // Some turns are long enough for everything, some for a record.
+        session.begin_turn();
+        if chance.once_in(2) {
+            session.work = 1 + chance.below(300);
+        }
         match chance.below(12) {
             0..3 => client.ask(&mut chance, &mut session),
             3..6 => broker.answer(&mut chance, &mut session),
@@ -173,6 +181,8 @@ async fn run(shard: &Rc<Shard>, seed: u64, totals: &mut Totals) {
             10 => runtime::yield_now().await,
             _ => client.read(shard, &mut session, totals, seed),
         }
+        let is_deciding = session.held.as_ref().is_some_and(|held| held.reason == HeldFor::Turn);
+        totals.left_midway += usize::from(session.is_releasing() || is_deciding);
         broker.take(&mut session, seed);
         check_bounds(shard, &session, seed);
         if chance.once_in(40) {

@@ -1,22 +1,31 @@
 //! Single conversations with a session: what the simulation's chance would not pin down.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, MetadataResponse,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use tidegate_core::event::{Event, Kind, Outcome};
+use tidegate_core::batch::build::BatchBuilder;
+use tidegate_core::event::{Event, Kind, Outcome, ResourceUse};
 use tidegate_core::header;
 use tidegate_core::words::Timestamp;
 
-use super::{Phase, Session};
+use super::{Phase, Session, outcome_of};
 use crate::config::Target;
 use crate::data::shard::Shard;
 use crate::data::simulation::broker::Broker;
+use crate::data::simulation::client::{FETCH, name};
 use crate::data::simulation::{self};
+use crate::data::stage::Draft;
 use crate::data::{evidence, runtime};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -42,13 +51,9 @@ fn with_shard<F: Future<Output = ()>>(test: impl FnOnce(Rc<Shard>) -> F + Send +
     .unwrap()
     .unwrap();
     let mut events = Vec::new();
-    let mut tail = tidegate_audit::tail::Tail::open(
-        &directory,
-        None,
-        tidegate_audit::tail::StartAt::First,
-        Box::new(|_| true),
-    )
-    .unwrap();
+    let mut tail =
+        tidegate_audit::tail::Tail::open(&directory, None, tidegate_audit::tail::StartAt::First, Box::new(|_| true))
+            .unwrap();
     while let Some(item) = tail.next().unwrap() {
         if let tidegate_audit::tail::Item::Entry(entry) = item {
             events.push(entry.event);
@@ -184,5 +189,161 @@ fn what_cannot_be_understood_closes_its_connection_and_is_said() {
         let refused = events.iter().find(|event| event.kind == Kind::ConnectionRefused as i32);
         let detail = &refused.unwrap_or_else(|| panic!("{what}: no entry")).detail;
         assert!(detail.contains(words), "{what}: {detail}");
+    }
+}
+
+/// A fetch's answer of some `mebibytes` of records with personal data in each, in batches of 64 KiB or so.
+fn large_answer(id: i32, mebibytes: usize) -> Bytes {
+    let value = format!(r#"{{"mail":"jane.doe@example.com","pad":"{}"}}"#, "x".repeat(400));
+    let mut records = Vec::new();
+    while records.len() < mebibytes << 20 {
+        let values = std::iter::repeat_n(value.as_bytes(), 150);
+        records.extend_from_slice(&BatchBuilder::new(0).values(values).build().unwrap());
+    }
+    let partition = PartitionData::default().with_records(Some(records.into()));
+    let topic = FetchableTopicResponse::default().with_topic(name("orders")).with_partitions(vec![partition]);
+    let response = FetchResponse::default().with_responses(vec![topic]);
+    header::response_frame(id, ApiKey::Fetch, FETCH, &encoded(&response, FETCH))
+}
+
+fn fetch_of_orders() -> Bytes {
+    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(1 << 30);
+    let topic = FetchTopic::default().with_topic(name("orders")).with_partitions(vec![partition]);
+    encoded(&FetchRequest::default().with_session_epoch(-1).with_topics(vec![topic]), FETCH)
+}
+
+fn ids(session: &mut Session) -> Vec<i32> {
+    std::iter::from_fn(|| session.to_client.pop(u64::MAX))
+        .map(|(frame, _)| header::response_correlation_id(&frame).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_small_request_is_served_between_the_turns_of_a_large_one() {
+    let events = with_shard(|shard| async move {
+        let mut large = open(&shard);
+        ask(&mut large, &shard, 1, ApiKey::Fetch, FETCH, &fetch_of_orders());
+        ask(&mut large, &shard, 2, ApiKey::PushTelemetry, 0, b"behind it");
+        let denied = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("not-granted"));
+        ask(&mut large, &shard, 3, ApiKey::FindCoordinator, 3, &encoded(&denied, 3));
+        large.from_upstream.extend(&large_answer(1, 2));
+        large.from_upstream.extend(&header::response_frame(2, ApiKey::PushTelemetry, 0, b"answered"));
+        let mut small = open(&shard);
+
+        let turns = Rc::new(Cell::new(0));
+        let counting = turns.clone();
+        let of_large = shard.clone();
+        let releasing = runtime::spawn(async move {
+            loop {
+                large.begin_turn();
+                large.take_responses(&of_large, NOW);
+                counting.set(counting.get() + 1);
+                let released = ids(&mut large);
+                if !large.is_releasing() {
+                    // The next turn takes what came behind.
+                    large.begin_turn();
+                    large.take_responses(&of_large, NOW);
+                    return (released, ids(&mut large));
+                }
+                assert!(large.is_spent(), "a turn ends where its work is used up");
+                assert!(released.is_empty(), "something overtook the large response");
+                assert!(!large.wants_upstream_bytes(&of_large), "reading pauses meanwhile");
+                assert!(!large.is_quiet());
+                runtime::yield_now().await;
+            }
+        });
+        for id in 0..5 {
+            let before = turns.get();
+            while turns.get() == before {
+                runtime::yield_now().await;
+            }
+            small.begin_turn();
+            ask(&mut small, &shard, id, ApiKey::PushTelemetry, 0, b"small");
+            small.from_upstream.extend(&header::response_frame(id, ApiKey::PushTelemetry, 0, b"answered"));
+            small.take_responses(&shard, NOW);
+            assert_eq!(ids(&mut small), [id]);
+            assert_eq!(turns.get(), before + 1);
+        }
+        let (first, behind) = releasing.await;
+        assert!(turns.get() > 15, "{} turns", turns.get());
+        assert_eq!([first, behind].concat(), [1, 2, 3]);
+    });
+    let fetched = events.iter().find(|event| event.api == "Fetch").unwrap();
+    assert_eq!(fetched.outcome, Outcome::Allowed as i32);
+    assert_eq!(fetched.findings[0].count, fetched.resources[0].records);
+    assert!(fetched.resources[0].records > 4000);
+}
+
+#[test]
+fn a_response_left_midway_stands_in_the_evidence() {
+    let events = with_shard(|shard| async move {
+        let mut session = open(&shard);
+        ask(&mut session, &shard, 1, ApiKey::Fetch, FETCH, &fetch_of_orders());
+        session.from_upstream.extend(&large_answer(1, 1));
+        session.begin_turn();
+        session.take_responses(&shard, NOW);
+        assert!(session.is_releasing());
+        session.upstream_gone(&shard, "it broke", NOW);
+        session.begin_turn();
+        session.take_responses(&shard, NOW);
+        assert!(ids(&mut session).is_empty());
+    });
+    let fetched = events.iter().find(|event| event.api == "Fetch").unwrap();
+    assert_eq!((fetched.outcome, fetched.response_bytes), (Outcome::UpstreamFailed as i32, 0));
+}
+
+#[test]
+fn an_unknown_topic_id_is_asked_about_once_in_a_while() {
+    with_shard(|shard| async move {
+        let mut session = open(&shard);
+        let topic = FetchTopic::default().with_topic_id(uuid::Uuid::from_u128(77));
+        let topic = topic.with_partitions(vec![FetchPartition::default()]);
+        let body = encoded(&FetchRequest::default().with_session_epoch(-1).with_topics(vec![topic]), 13);
+        for (id, at, asks) in [(1, 0, true), (2, 900, false), (3, 1001, true)] {
+            let now = NOW.plus_millis(at);
+            session.from_client.extend(&header::request_frame(id, ApiKey::Fetch, 13, "tester", &body));
+            session.take_requests(&shard, now);
+            let asked = session.to_upstream.pop(u64::MAX);
+            assert_eq!(asked.is_some(), asks, "at {at} ms");
+            if let Some((question, _)) = asked {
+                let question = header::RequestHeader::parse(&question).unwrap();
+                assert_eq!(question.api, ApiKey::Metadata);
+                let unknown = MetadataResponseTopic::default()
+                    .with_topic_id(uuid::Uuid::from_u128(77))
+                    .with_name(None)
+                    .with_error_code(100);
+                let answer = encoded(&MetadataResponse::default().with_topics(vec![unknown]), 12);
+                session.from_upstream.extend(&header::response_frame(
+                    question.correlation_id,
+                    ApiKey::Metadata,
+                    12,
+                    &answer,
+                ));
+                session.take_responses(&shard, now);
+                session.take_requests(&shard, now);
+                assert!(session.to_upstream.pop(u64::MAX).is_none());
+            }
+            session.take_responses(&shard, now);
+            assert_eq!(ids(&mut session), [id]);
+        }
+    });
+}
+
+#[test]
+fn an_exchange_of_which_part_was_refused_is_denied_in_part() {
+    let resource = |allowed| ResourceUse { allowed, ..ResourceUse::default() };
+    let cases = [
+        (false, false, vec![], Outcome::Allowed),
+        (false, false, vec![true, true], Outcome::Allowed),
+        (false, false, vec![true, false], Outcome::PartlyDenied),
+        (false, false, vec![false], Outcome::Denied),
+        (false, true, vec![true, false], Outcome::PartlyDenied),
+        (false, true, vec![false, false], Outcome::Malformed),
+        (true, false, vec![true], Outcome::Malformed),
+    ];
+    for (malformed, unparseable, resources, outcome) in cases {
+        let resources = resources.into_iter().map(resource).collect();
+        let draft = Draft { malformed, unparseable, resources, ..Draft::default() };
+        assert_eq!(outcome_of(&draft), outcome, "{draft:?}");
     }
 }

@@ -65,7 +65,10 @@ impl Broker {
             if header.api == ApiKey::Fetch {
                 let mut body = frame.slice(header.body_start..);
                 let request = FetchRequest::decode(&mut body, header.version).expect("Fetch");
-                assert!(request.topics.iter().all(|topic| topic.topic.0.as_str() != "secret"), "seed {seed}: asked for");
+                assert!(
+                    request.topics.iter().all(|topic| topic.topic.0.as_str() != "secret"),
+                    "seed {seed}: asked for"
+                );
             }
             self.waiting.push_back(frame);
         }
@@ -92,7 +95,7 @@ impl Broker {
     }
 }
 
-fn response(frame: &Bytes, chance: &mut Chance) -> Bytes {
+pub(in super::super) fn response(frame: &Bytes, chance: &mut Chance) -> Bytes {
     let RequestHeader { api, version, correlation_id, body_start, .. } =
         RequestHeader::parse(frame).expect("checked when taken");
     let mut body = frame.slice(body_start..);
@@ -132,7 +135,9 @@ fn metadata_response(request: &MetadataRequest) -> MetadataResponse {
     let wanted: Vec<&'static str> = match &request.topics {
         Some(topics) => TOPICS
             .into_iter()
-            .filter(|known| topics.iter().any(|topic| topic.name.as_ref().is_some_and(|name| name.0.as_str() == *known)))
+            .filter(|known| {
+                topics.iter().any(|topic| topic.name.as_ref().is_some_and(|name| name.0.as_str() == *known))
+            })
             .collect(),
         None => TOPICS.to_vec(),
     };

@@ -24,8 +24,8 @@ const DENIED: i16 = 29;
 
 pub(super) const METADATA: i16 = 12;
 pub(super) const PRODUCE: i16 = 9;
-pub(super) const FETCH: i16 = 12;
-pub(super) const HEARTBEAT: i16 = 4;
+pub(in super::super) const FETCH: i16 = 12;
+pub(in super::super) const HEARTBEAT: i16 = 4;
 
 struct Asked {
     correlation_id: i32,
@@ -152,13 +152,13 @@ fn expect(ungranted: bool, code: i16, asked: &Asked, seed: u64) {
     }
 }
 
-pub(super) fn encoded(message: &impl Encodable, version: i16) -> Bytes {
+pub(in super::super) fn encoded(message: &impl Encodable, version: i16) -> Bytes {
     let mut body = BytesMut::new();
     message.encode(&mut body, version).expect("a message of ours");
     body.freeze()
 }
 
-pub(super) fn name(topic: &'static str) -> TopicName {
+pub(in super::super) fn name(topic: &'static str) -> TopicName {
     TopicName(StrBytes::from_static_str(topic))
 }
 

@@ -11,6 +11,8 @@
 //! they mean. It must take every `i32` for a count, so any plain number above the body's length
 //! (`max_bytes` of every Fetch, most session ids) costs a second decoding; and it knows neither an
 //! item's least size on the wire nor its size in memory, so 100 MiB could still ask for 30 GiB.
+//! Measured on Produce and Fetch, requests and responses, of 100 partitions: the walk takes 8 to 30
+//! ns a partition, the decoder itself 35 to 90; such a buffer added 6 to 100.
 //!
 //! Invariant: whatever passes the walk is decoded with at most the bound of memory. Bytes behind a
 //! message are let be, as brokers and clients do: librdkafka 2.12 sends three behind Metadata v13,

@@ -308,6 +308,23 @@ fn whatever_is_done_is_found_and_named() {
             firsts[2],
         ),
         (
+            "a frame of another type put in",
+            |e| {
+                e.edit(0, 1, |b| {
+                    let (at, _) = frame_of(b, FrameType::Event, 5);
+                    let Parsed::Frame(next) = parse_frame(&b[at..]) else { panic!("no frame") };
+                    let mut frame = Vec::new();
+                    begin_frame(&mut frame, FrameType::Other(77), next.sequence, 0);
+                    finish_frame(&mut frame, 0);
+                    b.splice(at..at, frame);
+                })
+            },
+            Kind::Extra,
+            0,
+            Some(1),
+            second + 5,
+        ),
+        (
             "bytes after the seal",
             |e| e.edit(0, 1, |b| b.extend_from_slice(b"more")),
             Kind::Extra,
@@ -582,7 +599,7 @@ fn a_cut_end_and_another_history_need_a_checkpoint_kept_elsewhere() {
     fs::remove_file(cut.segment(0, 2)).unwrap();
     fs::remove_file(cut.checkpoint(0)).unwrap();
     assert_eq!(cut.verify().verdict(), Verdict::Intact, "nobody can tell from the files alone");
-    let report = cut.verify_with(&[1], &[kept.clone()]);
+    let report = cut.verify_with(&[1], std::slice::from_ref(&kept));
     assert_eq!(report.findings[0].kind, Kind::Missing, "{report:?}");
     assert!(report.findings[0].detail.contains("covers 100 entries"), "{report:?}");
 
@@ -595,7 +612,7 @@ fn a_cut_end_and_another_history_need_a_checkpoint_kept_elsewhere() {
     }
     log.close().unwrap();
     assert_eq!(fork.verify().verdict(), Verdict::Intact);
-    let report = fork.verify_with(&[1], &[kept.clone()]);
+    let report = fork.verify_with(&[1], std::slice::from_ref(&kept));
     assert_eq!(report.findings[0].kind, Kind::Fork, "{report:?}");
     assert_eq!(report.findings[0].last_entry, Some(99));
 

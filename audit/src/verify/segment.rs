@@ -101,7 +101,11 @@ pub(super) fn check(task: &Task, shard: u32, keys: &[VerifierKey], done: &Atomic
                 check.checked.end = next;
             }
             Step::Frame(frame) if frame.kind == FrameType::Checkpoint => check.checkpoint(start, frame.body),
-            Step::Frame(_) => {}
+            Step::Frame(frame) => {
+                let detail =
+                    format!("a frame of type {}, which this version of the format does not have", frame.kind.byte());
+                check.found(Kind::Extra, start, detail);
+            }
             Step::Sealed(seal) => {
                 check.seal(start, &seal, reader.position());
                 break;

@@ -5,7 +5,9 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod audit_filter;
 pub mod audit_prove;
+pub mod audit_query;
 pub mod audit_tail;
 pub mod audit_verify;
 mod check;
@@ -27,6 +29,7 @@ Examples:
   tidegate check --policy policy.yaml --output json
   tidegate check --schema policy > policy.schema.json
   tidegate audit tail -f /var/lib/tidegate/evidence
+  tidegate audit query --topic orders --class email --since 24h --output csv /var/lib/tidegate/evidence
   tidegate audit prove 0/4711 /var/lib/tidegate/evidence --out 4711.tlog-proof
   tidegate audit verify --key verifier.key --checkpoint kept.checkpoint /mnt/evidence-copy
 
@@ -70,6 +73,8 @@ struct Audit {
 enum AuditCommand {
     /// Show evidence as it stands and, with -f, as it grows
     Tail(audit_tail::Args),
+    /// Find entries: who read what, when, by which grant, for which purpose
+    Query(audit_query::Args),
     /// Verify that evidence is complete and unchanged, from the files alone
     Verify(audit_verify::Args),
     /// Write a proof that an entry is part of the evidence
@@ -143,6 +148,11 @@ pub fn main() -> ExitCode {
 fn audit(command: &AuditCommand) -> Result<(), Failure> {
     match command {
         AuditCommand::Tail(args) => tail(args),
+        AuditCommand::Query(args) => {
+            let out = stdout();
+            let colours = colours(&out);
+            coded(audit_query::run(args, &mut out.lock(), &mut stderr().lock(), colours))
+        }
         AuditCommand::Prove(args) => coded(audit_prove::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),
     }

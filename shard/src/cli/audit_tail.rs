@@ -17,7 +17,9 @@ use clap::ValueEnum;
 use tidegate_audit::json::event_json_line;
 use tidegate_audit::table::Table;
 use tidegate_audit::tail::{Entry, Filter, Item, StartAt, Tail};
-use tidegate_core::event::{self, Event};
+use tidegate_core::event::Event;
+
+use super::audit_filter::FilterArgs;
 
 /// How often new evidence is looked for.
 const POLL: Duration = Duration::from_millis(100);
@@ -44,15 +46,9 @@ pub struct Args {
     /// A table for people, or one JSON object a line
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// Only this principal, by name
-    #[arg(long, value_name = "NAME")]
-    pub principal: Option<String>,
-    /// Only entries that touch this topic; a `*` at the end matches any rest
-    #[arg(long, value_name = "TOPIC")]
-    pub topic: Option<String>,
-    /// Only entries with this outcome; may be repeated
-    #[arg(long, value_enum, value_name = "OUTCOME")]
-    pub outcome: Vec<Outcome>,
+    /// Which entries.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 /// How many entries to begin with.
@@ -71,34 +67,6 @@ pub enum Output {
     Table,
     /// One JSON object a line.
     Json,
-}
-
-/// Outcomes to filter for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Everything was allowed.
-    Allowed,
-    /// Everything was denied.
-    Denied,
-    /// Some of it was denied.
-    PartlyDenied,
-    /// It could not be understood, or broke a limit.
-    Malformed,
-    /// The upstream failed.
-    UpstreamFailed,
-}
-
-impl Outcome {
-    const fn code(self) -> i32 {
-        (match self {
-            Self::Allowed => event::Outcome::Allowed,
-            Self::Denied => event::Outcome::Denied,
-            Self::PartlyDenied => event::Outcome::PartlyDenied,
-            Self::Malformed => event::Outcome::Malformed,
-            Self::UpstreamFailed => event::Outcome::UpstreamFailed,
-        }) as i32
-    }
 }
 
 fn parse_lines(text: &str) -> Result<Lines, String> {
@@ -140,9 +108,7 @@ pub fn show_once(dir: &Path, out: &mut dyn Write, colours: bool) -> anyhow::Resu
         shard: None,
         lines: Lines::All,
         output: Output::Table,
-        principal: None,
-        topic: None,
-        outcome: Vec::new(),
+        filter: FilterArgs::default(),
     };
     run(&args, out, colours).map(drop)
 }
@@ -205,22 +171,8 @@ fn open(args: &Args) -> anyhow::Result<Tail> {
 }
 
 fn filter(args: &Args) -> Filter {
-    let Args { principal, topic, outcome, .. } = args.clone();
-    let outcomes: Vec<i32> = outcome.into_iter().map(Outcome::code).collect();
-    Box::new(move |event: &Event| {
-        principal.as_ref().is_none_or(|name| *name == event.principal)
-            && (outcomes.is_empty() || outcomes.contains(&event.outcome))
-            && topic.as_ref().is_none_or(|topic| {
-                event.resources.iter().any(|resource| resource.kind == "topic" && matches(topic, &resource.name))
-            })
-    })
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => name == pattern,
-    }
+    let query = args.filter.query();
+    Box::new(move |event: &Event| query.matches(event))
 }
 
 /// Prints items; damage goes to the standard error, so that the output stays one format.
@@ -305,7 +257,7 @@ mod tests {
     use clap::Parser;
     use serde_json::Value;
     use tidegate_audit::log::{LogOptions, ShardLog};
-    use tidegate_core::event::{Kind, ResourceUse};
+    use tidegate_core::event::{self, Kind, ResourceUse};
     use tidegate_core::words::Timestamp;
 
     use super::*;
@@ -378,6 +330,8 @@ mod tests {
             ("--lines all --topic topic-*", (0..24).collect()),
             ("--lines all --topic topic", vec![]),
             ("--lines all --topic topic-1 --outcome denied --principal ben", vec![1, 13]),
+            ("-n 2 --principal ben --principal anna --topic topic-1 --topic topic-2", vec![21, 22]),
+            ("--lines all --kind start", vec![]),
         ] {
             let (code, text) = output(&args(root.path(), &format!("{line} --output json")));
             assert_eq!(code, 0);

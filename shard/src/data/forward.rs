@@ -24,6 +24,16 @@ use crate::shared::Refusal;
 /// up; v12 since it allows a null name).
 const RESOLVE_VERSION: i16 = 12;
 
+/// Which time a request is decided on.
+enum Attempt {
+    /// It has just come.
+    First,
+    /// Topic ids were asked about for it.
+    Resolved,
+    /// Another turn of a decision under way.
+    Next(Box<dyn Decide>),
+}
+
 impl Session {
     /// Takes requests out of the client's bytes while it may. Returns whether anything happened.
     pub fn take_requests(&mut self, shard: &Shard, now: Timestamp) -> bool {
@@ -55,21 +65,12 @@ impl Session {
             self.client_id = Arc::from(request.client_id());
         }
         if let Some(request) = self.greet(shard, request, now) {
-            self.handle(shard, request, now, now, true, None);
+            self.handle(shard, request, now, now, Attempt::First);
         }
     }
 
-    /// Decides on one request. `may_resolve` is false where it was held for topic ids before;
-    /// `decide` goes on where an earlier turn ended.
-    fn handle(
-        &mut self,
-        shard: &Shard,
-        request: Request,
-        started: Timestamp,
-        now: Timestamp,
-        may_resolve: bool,
-        decide: Option<Box<dyn Decide>>,
-    ) {
+    /// Decides on one request.
+    fn handle(&mut self, shard: &Shard, request: Request, started: Timestamp, now: Timestamp, attempt: Attempt) {
         let (key, version) = (request.api(), request.version());
         let Some(handling) = api::handling(key) else {
             let reason = format!("{key:?} is not served to clients");
@@ -82,7 +83,7 @@ impl Session {
         if !self.still_authorised(shard, now) {
             return;
         }
-        self.decide(shard, request, handling, started, now, may_resolve, decide);
+        self.decide(shard, request, handling, started, now, attempt);
     }
 
     /// Checks that the token and at least one grant still hold; closes where they do not.
@@ -111,18 +112,20 @@ impl Session {
         handling: Handling,
         started: Timestamp,
         now: Timestamp,
-        may_resolve: bool,
-        decide: Option<Box<dyn Decide>>,
+        attempt: Attempt,
     ) {
         let Some(view) = self.view.take() else { return self.close() };
         let mut draft = Draft::default();
         let fetches = &mut self.fetches;
         let work = &mut self.work;
-        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, work, |scope| match (decide, handling) {
-            (Some(decide), _) => decide.decide(scope, &mut draft),
-            (None, Handling::Records) => records::request(&request, fetches, scope, &mut draft),
-            (None, Handling::Inspected) => authorise::authorise(&request, scope, &mut draft),
-            (None, Handling::Opaque | Handling::Local) => Ok(Verdict::Forward),
+        let may_resolve = matches!(attempt, Attempt::First);
+        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, work, |scope| {
+            match (attempt, handling) {
+                (Attempt::Next(decide), _) => decide.decide(scope, &mut draft),
+                (_, Handling::Records) => records::request(&request, fetches, scope, &mut draft),
+                (_, Handling::Inspected) => authorise::authorise(&request, scope, &mut draft),
+                (_, Handling::Opaque | Handling::Local) => Ok(Verdict::Forward),
+            }
         });
         let policy_version = view.version();
         self.view = Some(view);
@@ -224,7 +227,7 @@ impl Session {
         ids.retain(|id| !topics.is_unknown(id, now));
         drop(topics);
         if ids.is_empty() {
-            return self.handle(shard, request, exchange.started, now, false, None);
+            return self.handle(shard, request, exchange.started, now, Attempt::Resolved);
         }
         let body = resolve_body(&ids);
         let correlation_id = self.own_id();
@@ -250,7 +253,7 @@ impl Session {
                     return false;
                 }
                 let Some(held) = self.held.take() else { return false };
-                self.handle(shard, held.request, held.started, now, false, None);
+                self.handle(shard, held.request, held.started, now, Attempt::Resolved);
                 true
             }
             HeldFor::Turn => {
@@ -258,7 +261,8 @@ impl Session {
                     return false;
                 }
                 let Some(held) = self.held.take() else { return false };
-                self.handle(shard, held.request, held.started, now, false, held.decide);
+                let attempt = held.decide.map_or(Attempt::Resolved, Attempt::Next);
+                self.handle(shard, held.request, held.started, now, attempt);
                 true
             }
             HeldFor::Keys => self.retry_token(shard, now),

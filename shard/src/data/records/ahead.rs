@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tidegate_policy::mask::MaskPlan;
 
 use super::super::stage::{Draft, Scope};
-use super::inspect::{Inspection, Looked, Looking, Use, unmasked};
+use super::inspect::{Inspection, Look, Looked, Looking, Use, unmasked};
 
 /// Where a partition stands in its message: the topic's and the partition's index.
 pub(super) type Place = (usize, usize);
@@ -69,8 +69,8 @@ impl Ahead {
                 }
             };
             match looking.step(scope) {
-                Ok(looked) => self.looked.push_back((place, looked)),
-                Err(looking) => {
+                Look::Done(looked) => self.looked.push_back((place, looked)),
+                Look::Again(looking) => {
                     self.looking = Some((place, looking));
                     return false;
                 }
@@ -109,11 +109,11 @@ fn at_once(mut looking: Looking, scope: &mut Scope<'_>) -> Looked {
     loop {
         scope.work = usize::MAX;
         match looking.step(scope) {
-            Ok(looked) => {
+            Look::Done(looked) => {
                 scope.work = left;
                 return looked;
             }
-            Err(rest) => looking = rest,
+            Look::Again(rest) => looking = rest,
         }
     }
 }

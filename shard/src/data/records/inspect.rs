@@ -66,6 +66,14 @@ pub(super) struct Looked {
     remark: Option<(Remark, BatchError)>,
 }
 
+/// How far looking has come.
+pub(super) enum Look {
+    /// All is seen.
+    Done(Looked),
+    /// The turn's work is used up.
+    Again(Looking),
+}
+
 /// What there is to say about records that could not be walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remark {
@@ -83,8 +91,8 @@ impl Looking {
         Self { records, plan, to, on_unparseable, inspection, found: Vec::new() }
     }
 
-    /// Goes on until the turn's work is used up (then itself) or all is seen (then what came of it).
-    pub(super) fn step(mut self, scope: &mut Scope<'_>) -> Result<Looked, Self> {
+    /// Goes on until the turn's work is used up or all is seen.
+    pub(super) fn step(mut self, scope: &mut Scope<'_>) -> Look {
         let plan = self.plan.clone();
         let mut pass = plan.begin();
         let step = INSPECTOR.with_borrow_mut(|inspector| {
@@ -98,12 +106,12 @@ impl Looking {
             }
         }
         match step {
-            Ok(false) => Err(self),
+            Ok(false) => Look::Again(self),
             Ok(true) => {
                 let inspection = inspection(self.inspection.finish());
-                Ok(Looked { plan: self.plan, inspection, found: self.found, remark: None })
+                Look::Done(Looked { plan: self.plan, inspection, found: self.found, remark: None })
             }
-            Err(error) => Ok(self.failed(error)),
+            Err(error) => Look::Done(self.failed(error)),
         }
     }
 

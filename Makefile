@@ -32,6 +32,10 @@ build: ## Build the release binary, target/release/tidegate
 test: deps lint deny ## Everything that CI checks, on a real Kafka with stock clients
 	cargo test --workspace --quiet
 
+.PHONY: accuracy
+accuracy: ## Precision and recall of the scanner, class by class; fails under the floors
+	cargo test --package tidegate-policy --features corpus --test accuracy -- --nocapture
+
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors
 	cargo fmt --all --check

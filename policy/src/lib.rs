@@ -1,5 +1,7 @@
 //! Tidegate decides here. No socket, no clock: keys and time are arguments.
 
+#[cfg(feature = "corpus")]
+pub mod corpus;
 pub mod document;
 pub mod file;
 pub mod identity;

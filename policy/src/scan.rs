@@ -15,6 +15,7 @@
 //! `iban`, `network`, `token` (long words). Callers know [`Scanner`], [`ClassSet`] and [`Finding`]
 //! only.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -293,6 +294,10 @@ fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink
             }
         }
         Kind::Special => {
+            // Of somebody born before 1900.
+            if sink.wants(DataClass::FiHetu) && at >= 6 {
+                number::hetu(text, at - 6..at + 4, sink);
+            }
             if sink.wants(DataClass::Phone)
                 && let Some(span) = phone::from(text, at)
             {
@@ -324,7 +329,10 @@ fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink
 /// Orders what stands from `first` on, and leaves out what was found twice and what is only a part
 /// of something surer (the digits of an IBAN that would be a card).
 fn in_order(findings: &mut Vec<Finding>, first: usize) {
-    findings[first..].sort_by_key(|finding| (finding.span.start, usize::MAX - finding.span.end, finding.class));
+    findings[first..].sort_by_key(|finding| {
+        let Range { start, end } = finding.span;
+        (start, Reverse(end), Reverse(finding.confidence), finding.class)
+    });
     let (mut kept, mut outer) = (first + 1, first);
     for at in first + 1..findings.len() {
         if findings[at] == findings[kept - 1] || is_part(&findings[at], &findings[outer]) {

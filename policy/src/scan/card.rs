@@ -27,6 +27,7 @@ pub(super) fn at(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> 
     let mut count = 0;
     let mut group = start..end;
     let mut separator = None;
+    let mut regular = true;
     let mut longest = None;
     while let Some(room) = digits.get_mut(count..count + group.len()) {
         room.iter_mut().zip(&text[group.clone()]).for_each(|(digit, byte)| *digit = byte - b'0');
@@ -41,6 +42,12 @@ pub(super) fn at(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> 
         }
         separator = next;
         let begin = group.end + 1;
+        // Groups of less than four digits are a card's only where all are as short: `1 84 12 76 …` is
+        // a number of something else.
+        regular &= group.len() >= 4 || group.len() == end - start;
+        if !regular {
+            break;
+        }
         // A longer run is no group; not walked to its end from here.
         let length = text[begin..].iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
         if length == 0 {

@@ -216,7 +216,7 @@ fn keywords(class: DataClass) -> &'static [&'static str] {
         ],
         DataClass::SePersonnummer => &["personnummer", "personnr", "pnr", "samordningsnummer", "persnr"],
         DataClass::FiHetu => &["hetu", "henkilotunnus", "personbeteckning", "sotu"],
-        DataClass::DkCpr => &["cpr", "cprnr", "cprnummer", "personnummer", "personnr"],
+        DataClass::DkCpr => &["cpr", "cprnr", "cprnummer"],
         DataClass::NoFodselsnummer => &["fodselsnummer", "fodselsnr", "fnr", "personnummer", "dnummer", "fodselnummer"],
         DataClass::PtNif => &["nif", "contribuinte", "identificacaofiscal", "nipc", "numerofiscal"],
         DataClass::AtSvnr => &["svnr", "svnummer", "sozialversicherung", "versicherungsnummer", "ecard", "vsnr"],

@@ -6,7 +6,7 @@
 use tidegate_core::words::DataClass;
 
 use super::checksum::mod_97;
-use super::{Sink, ends_at};
+use super::{Sink, begins_at, ends_at};
 
 /// Country, length and 97 agree.
 const CONFIDENCE: u8 = 99;
@@ -105,16 +105,41 @@ const LENGTHS: [(&[u8; 2], u8); 89] = [
     (b"YE", 30),
 ];
 
+/// [`LENGTHS`] by the place of a country's letters in the alphabet; 0 where there is none.
+static BY_LETTERS: [u8; 26 * 26] = {
+    let mut lengths = [0; 26 * 26];
+    let mut at = 0;
+    while at < LENGTHS.len() {
+        let ([first, second], length) = (*LENGTHS[at].0, LENGTHS[at].1);
+        lengths[(first - b'A') as usize * 26 + (second - b'A') as usize] = length;
+        at += 1;
+    }
+    lengths
+};
+
 /// How many characters an IBAN of `country` has.
-pub(super) fn length_of(country: [u8; 2]) -> Option<usize> {
-    let country = country.map(|letter| letter.to_ascii_uppercase());
-    let index = LENGTHS.binary_search_by(|(other, _)| (*other).cmp(&country)).ok()?;
-    LENGTHS.get(index).map(|(_, length)| usize::from(*length))
+fn length_of(country: [u8; 2]) -> Option<usize> {
+    let [first, second] = country.map(|letter| usize::from((letter | 0x20).wrapping_sub(b'a')));
+    let length = BY_LETTERS.get(first * 26 + second).filter(|length| second < 26 && **length > 0)?;
+    Some(usize::from(*length))
 }
 
 /// Notes the IBAN whose country's letters stand at `start`, solid or in groups. Says where it ends.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let length = length_of(*text.get(start..)?.first_chunk()?)?;
+    let (characters, at) = read(text, start, length, b' ')?;
+    let (country, account) = characters.get(..length)?.split_at(4);
+    // 00, 01 and 99 are never computed as check digits.
+    let valid = mod_97(account.iter().chain(country).copied()) == 1 && !matches!(&country[2..], b"00" | b"01" | b"99");
+    // Upper and lower case side by side are words or codes, not an account's.
+    let mixed = |is: fn(&u8) -> bool| characters.iter().any(is);
+    let mixed = mixed(u8::is_ascii_uppercase) && mixed(u8::is_ascii_lowercase);
+    (valid && !mixed && ends_at(text, at) && sink.note(DataClass::Iban, start..at, CONFIDENCE)).then_some(at)
+}
+
+/// The characters of what looks like an IBAN of `length` characters, and where it ends. The separator
+/// `loose` may stand anywhere, others only between groups of four.
+fn read(text: &[u8], start: usize, length: usize, loose: u8) -> Option<([u8; LENGTH_MAX + 1], usize)> {
     let mut characters = [0u8; LENGTH_MAX + 1];
     let mut count = 0;
     let mut at = start;
@@ -124,19 +149,47 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usi
                 *characters.get_mut(count)? = character;
                 count += 1;
             }
-            // One separator at a time.
-            b' ' | b'-' | b'.' if count >= 4 && text.get(at - 1).is_some_and(u8::is_ascii_alphanumeric) => {}
+            // One separator at a time, and other ones than a space between groups of four only: the
+            // parts of a UUID are longer.
+            separator @ (b' ' | b'-' | b'.')
+                if count >= 4 && text.get(at - 1).is_some_and(u8::is_ascii_alphanumeric) =>
+            {
+                let regular = count % 4 == 0 && text.get(start + 4) == Some(&separator);
+                if separator != loose && !regular {
+                    return None;
+                }
+            }
             _ => return None,
         }
         at += 1;
     }
-    let (country, account) = characters.get(..length)?.split_at(4);
-    // 00, 01 and 99 are never computed as check digits.
-    let valid = mod_97(account.iter().chain(country).copied()) == 1 && !matches!(&country[2..], b"00" | b"01" | b"99");
-    // Upper and lower case side by side are words or codes, not an account's.
-    let mixed = |is: fn(&u8) -> bool| characters.iter().any(is);
-    let mixed = mixed(u8::is_ascii_uppercase) && mixed(u8::is_ascii_lowercase);
-    (valid && !mixed && ends_at(text, at) && sink.note(DataClass::Iban, start..at, CONFIDENCE)).then_some(at)
+    Some((characters, at))
+}
+
+/// Whether the digits at `at` are within what has the form of an IBAN, be its check digits right or
+/// not: then they are no number of their own.
+pub(super) fn encloses(text: &[u8], at: usize) -> bool {
+    const REACH: usize = 44;
+    let floor = at.saturating_sub(REACH);
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'.');
+    let before = text[floor..at].iter().rev().take_while(|byte| is_part(byte)).count();
+    (at - before..=at).any(|start| {
+        let Some([first, second, third, fourth]) = text.get(start..).and_then(<[u8]>::first_chunk) else {
+            return false;
+        };
+        let is_head = first.is_ascii_uppercase() && second.is_ascii_uppercase() && third.is_ascii_digit();
+        is_head
+            && fourth.is_ascii_digit()
+            && begins_at(text, start)
+            && length_of([*first, *second])
+                .and_then(|length| read(text, start, length, 0))
+                .is_some_and(|(_, end)| end > at && ends_at(text, end) && !goes_on(text, end))
+    })
+}
+
+/// Whether another group follows.
+fn goes_on(text: &[u8], end: usize) -> bool {
+    text.get(end) == Some(&b' ') && text.get(end + 1).is_some_and(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

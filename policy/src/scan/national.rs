@@ -12,7 +12,7 @@ use super::{CONFIDENCE_MIN, Sink, context};
 mod checks;
 
 /// What a word before the value adds.
-const CONTEXT: u8 = 45;
+const CONTEXT: u8 = 55;
 const CONFIDENCE_MAX: u8 = 99;
 
 /// One number of one country.
@@ -83,11 +83,26 @@ const NUMBERS: &[National] = &[
 pub(super) const DIGITS_MIN: usize = 9;
 pub(super) const DIGITS_MAX: usize = 15;
 
+/// Where in [`NUMBERS`] those of so many digits stand.
+fn of_digits(digits: usize) -> &'static [National] {
+    let range = match digits {
+        9 => 0..3,
+        10 => 3..9,
+        11 => 9..14,
+        12 => 14..15,
+        13 => 15..17,
+        15 => 17..18,
+        _ => 0..0,
+    };
+    NUMBERS.get(range).unwrap_or_default()
+}
+
 /// Notes what the first `groups` groups of `number` are.
 pub(super) fn find(text: &[u8], number: &Number, groups: usize, sink: &mut Sink<'_>) -> bool {
     let digits = number.digits(groups);
     let mut found = false;
-    for national in NUMBERS.iter().filter(|national| national.digits == digits.len()) {
+    for national in of_digits(digits.len()) {
+        debug_assert_eq!(national.digits, digits.len());
         if !sink.wants(national.class) || !(national.check)(digits) {
             continue;
         }
@@ -136,4 +151,17 @@ pub(super) fn corsican(text: &[u8], start: usize) -> Option<usize> {
 /// Finland's personal identity code, whose date and number `digits` are; `check` is its last character.
 pub(super) fn is_hetu(digits: &[u8], check: u8) -> bool {
     checks::fi_hetu(digits, check)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_where_their_digits_say() {
+        for digits in 0..20 {
+            let all: Vec<_> = NUMBERS.iter().filter(|national| national.digits == digits).map(|n| n.class).collect();
+            assert_eq!(of_digits(digits).iter().map(|n| n.class).collect::<Vec<_>>(), all);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use tidegate_core::words::DataClass;
 
-use super::{Sink, begins_at, card, ends_at, national, network, spanish, vat};
+use super::{Sink, begins_at, card, ends_at, iban, national, network, spanish, vat};
 
 /// A payment card's.
 const DIGITS_MAX: usize = 19;
@@ -82,6 +82,9 @@ impl Number {
 
 /// Notes the numbers in the digits and separators that begin at `start`.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) {
+    if is_nothing(text, start) {
+        return;
+    }
     let mut number = Number::default();
     let mut at = start;
     loop {
@@ -96,6 +99,75 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) {
         }
         at = end + 1;
     }
+}
+
+/// Whether the digits at `start` can be put aside at a glance: dates, times in milliseconds, amounts,
+/// which are most of what is met. Whatever it is not sure about is looked at.
+fn is_nothing(text: &[u8], start: usize) -> bool {
+    match text[..start] {
+        [.., letter, b' ' | b'-'] if letter.is_ascii_alphabetic() => return false,
+        [.., letter] if letter.is_ascii_alphabetic() => return false,
+        _ => {}
+    }
+    let (mut at, mut digits, mut groups) = (start, 0, 1);
+    if let Some(window) = text.get(start..).and_then(<[u8]>::first_chunk) {
+        let others = no_digits(window);
+        let first = others.trailing_zeros() as usize;
+        // As in `2026-03-01T12:34:56`.
+        if others & 0b111_1111_1111 == 0b100_1001_0000 && window[4] == b'-' && window[10] == b'T' {
+            return true;
+        }
+        if first < window.len() {
+            (at, digits) = (start + first, first);
+        }
+    }
+    loop {
+        match text.get(at) {
+            Some(b'0'..=b'9') => digits += 1,
+            Some(b' ' | b'-' | b'.' | b'/') if text.get(at + 1).is_some_and(u8::is_ascii_digit) => groups += 1,
+            _ => break,
+        }
+        if digits > DIGITS_MAX {
+            return false;
+        }
+        at += 1;
+    }
+    let begin = text.get(start..start + 5).unwrap_or_default();
+    match (digits, groups) {
+        // Three dots and few digits may be an address.
+        (0..=8, 4..) => false,
+        (0..=8, _) => {
+            // A letter behind them may be a check letter, if nothing follows it.
+            let letter = at + usize::from(matches!(text.get(at), Some(b' ' | b'-')));
+            let is_letter = text.get(letter).is_some_and(u8::is_ascii_alphabetic);
+            !is_letter || !matches!(digits, 6..=8) || (digits > 6 && !ends_at(text, letter + 1))
+        }
+        (12, 1) => !matches!(begin, [b'1', b'8' | b'9', ..] | [b'2', b'0', ..]),
+        // Romania's has its month here; its first digit, 1 and 2 mostly, is also that of times.
+        (13, 1) if begin.starts_with(b"1") => {
+            !matches!(begin, [_, _, _, b'0', b'1'..=b'9'] | [_, _, _, b'1', b'0'..=b'2'])
+        }
+        (14 | 16.., 1) => match begin {
+            [b'0' | b'1' | b'7', ..] => true,
+            [b'9', second, ..] => !matches!(second, b'7' | b'8'),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Which of 16 bytes are no digits, the first in the lowest bit.
+fn no_digits(window: &[u8; 16]) -> u32 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let half = |half: &[u8]| {
+        let bytes = half.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ (LOW * u64::from(b'0'));
+        // Digits are 0 to 9 now: adding 0x76 raises no highest bit, and what had one keeps it.
+        let others = (((bytes & (LOW * 0x7f)) + LOW * 0x76) | bytes) & (LOW * 0x80);
+        // The eight highest bits, gathered by a multiplication.
+        ((others >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    };
+    let (low, high) = window.split_at(8);
+    half(low) | half(high) << 8
 }
 
 /// Notes what begins where `number` begins; says where it ends.
@@ -120,6 +192,7 @@ fn find_at(text: &[u8], number: &Number, sink: &mut Sink<'_>) -> Option<usize> {
     if total >= card::DIGITS_MIN
         && sink.wants(DataClass::PaymentCard)
         && let Some(span) = card::at(text, start, start + number.first)
+        && !iban::encloses(text, start)
     {
         found = Some(span.end);
         sink.note(DataClass::PaymentCard, span, card::CONFIDENCE);
@@ -146,6 +219,10 @@ fn find_at(text: &[u8], number: &Number, sink: &mut Sink<'_>) -> Option<usize> {
         }
         if count == 9 && groups == 2 && number.is_written(2, &[6, 3], b"-") {
             found = found.max(hetu(text, number.span(2), sink));
+        }
+        // Its check character may be a digit.
+        if count == 10 && number.is_written(groups, &[6, 4], b"-") {
+            found = found.max(hetu(text, start..end - 1, sink));
         }
         if count == 6 && matches!(text.get(end), Some(b'A' | b'B' | b'a' | b'b')) && sink.wants(DataClass::FrNir) {
             let corsican = national::corsican(text, start).filter(|end| ends_at(text, *end));
@@ -190,4 +267,55 @@ pub(super) fn hetu(text: &[u8], span: Range<usize>, sink: &mut Sink<'_>) -> Opti
     let end = span.end + 1;
     let valid = century && national::is_hetu(&digits, *text.get(span.end)?) && begins_at(text, span.start);
     (valid && ends_at(text, end) && sink.note(DataClass::FiHetu, span.start..end, 90)).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_told_apart_sixteen_at_a_time() {
+        for byte in 0..=u8::MAX {
+            for at in 0..16 {
+                let mut window = *b"0123456789012345";
+                window[at] = byte;
+                let expected = if byte.is_ascii_digit() { 0 } else { 1 << at };
+                assert_eq!(no_digits(&window), expected, "{byte} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_put_aside_is_nothing_of_any_class() {
+        // Every form that a validator takes is looked at, alone and between other bytes.
+        for number in [
+            "12345678Z",
+            "12345678-Z",
+            "1112.22.333",
+            "943 476 5919",
+            "811218-9876",
+            "198112189876",
+            "19811218-9876",
+            "131052-308T",
+            "1 84 12 2A 451 089 33",
+            "184127645108946",
+            "4111111111111111",
+            "4222222222222",
+            "378282246310005",
+            "1630615123457",
+            "7569217076985",
+            "1.2.3.4",
+            "30569309025904",
+            "6205500000000000004",
+        ] {
+            for (before, after) in [("", ""), ("\"", "\""), ("x:", ", and so on and so on")] {
+                let text = format!("{before}{number}{after}");
+                assert!(!is_nothing(text.as_bytes(), before.len()), "{text}");
+            }
+        }
+        for number in ["2026-03-01T12:34:56", "1772361296789", "17723612967891", "1772361296789123", "123456789.5 x"] {
+            let expected = !number.contains('.');
+            assert_eq!(is_nothing(format!("{number}  , and so on").as_bytes(), 0), expected, "{number}");
+        }
+    }
 }

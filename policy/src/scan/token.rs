@@ -77,6 +77,9 @@ fn secret(text: &[u8], word: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let rest = text.get(start..)?;
     let dots = rest.starts_with(b"SG.");
     let is_part = |byte: &u8| is_part(byte) || dots && *byte == b'.';
+    if !matches!(rest.first()?, b'A' | b'S' | b'd' | b'g' | b'h' | b'n' | b'p' | b'r' | b's' | b'w' | b'x') {
+        return None;
+    }
     let service = SERVICES.iter().find(|service| rest.starts_with(service.prefix))?;
     let body = rest.get(service.prefix.len()..)?;
     let length = body.iter().take(TOKEN_BYTES_MAX).take_while(|byte| is_part(byte)).count();

@@ -6,7 +6,7 @@
 use tidegate_core::words::DataClass;
 
 use super::checksum::{luhn, mod_11_10, mod_97, value, weighted};
-use super::{Sink, begins_at, context, ends_at};
+use super::{Sink, begins_at, context, ends_at, iban};
 
 /// Prefix, length and check digit agree.
 const CONFIDENCE: u8 = 80;
@@ -23,6 +23,9 @@ pub(super) fn before_digits(text: &[u8], digits: usize, sink: &mut Sink<'_>) -> 
 /// Notes the number whose prefix stands at `start`; says where it ends.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let prefix = text.get(start..)?.first_chunk::<2>()?;
+    if !prefix.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
     let country = prefix.map(|letter| letter.to_ascii_uppercase());
     let lengths = lengths(country);
     if lengths.is_empty() || !begins_at(text, start) {
@@ -47,6 +50,9 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usi
         at += 1;
     }
     let end = found?;
+    if iban::encloses(text, start) {
+        return None;
+    }
     let confidence =
         match (context::speaks_of(DataClass::EuVat, text, start), prefix.iter().all(u8::is_ascii_uppercase)) {
             (true, _) => WITH_CONTEXT,

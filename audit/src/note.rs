@@ -78,7 +78,7 @@ impl VerifierKey {
     /// The first four bytes of the SHA-256 of name, newline, type and key.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {
-        let [a, b, c, d, ..] = hash(&[self.name.as_bytes(), b"\n", &[ED25519_TYPE], &self.key]);
+        let [a, b, c, d, ..] = hash(&[self.name.as_bytes(), b"\n", &[ED25519_TYPE], &self.key].concat());
         [a, b, c, d]
     }
 }

@@ -60,7 +60,7 @@ enum Command {
     /// Show everything in one process: a broker, an identity provider, two users, masking, evidence
     Demo(demo::Demo),
     /// Look at the evidence
-    Audit(Audit),
+    Audit(Box<Audit>),
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Demo(demo) => demo.run(),
-        Command::Audit(Audit { command }) => audit(&command),
+        Command::Audit(part) => audit(&part.command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

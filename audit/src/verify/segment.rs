@@ -1,5 +1,6 @@
 //! One segment by itself: every byte of it is looked at, and every root that is said of it.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,8 +38,8 @@ struct Check<'a> {
     keys: &'a [VerifierKey],
     header: Header,
     tree: LaggingTree,
-    /// Where each entry begins.
-    offsets: Vec<u64>,
+    /// Where each entry after the last root that fitted begins.
+    offsets: VecDeque<u64>,
     /// Roots to be compared, the smallest size last.
     wanted: Vec<Wanted>,
     /// Some root did not fit: those after it cannot either, and say nothing new.
@@ -71,7 +72,7 @@ pub(super) fn check(task: &Task, shard: u32, keys: &[VerifierKey], done: &Atomic
         shard,
         keys,
         tree: LaggingTree::new(header.tree.clone()),
-        offsets: Vec::new(),
+        offsets: VecDeque::new(),
         wanted,
         changed: false,
         checked: Checked { end: header.first_sequence, ..Checked::default() },
@@ -96,7 +97,7 @@ pub(super) fn check(task: &Task, shard: u32, keys: &[VerifierKey], done: &Atomic
         match step {
             Step::Frame(frame) if frame.kind == FrameType::Event => {
                 let next = frame.next_sequence();
-                check.offsets.push(start);
+                check.offsets.push_back(start);
                 check.tree.push(leaf_hash(reader.raw()));
                 check.checked.end = next;
             }
@@ -192,14 +193,16 @@ impl Check<'_> {
             if !self.changed {
                 self.checked.signed = self.checked.signed.max(wanted.size);
             }
+            let passed = wanted.size.saturating_sub(before) as usize;
+            self.offsets.drain(..passed.min(self.offsets.len()));
             return;
         }
         if self.changed {
             return;
         }
         self.changed = !wanted.external;
-        let index = before.saturating_sub(self.header.first_sequence) as usize;
-        let offset = self.offsets.get(index).copied().unwrap_or_default();
+        let offset = self.offsets.front().copied().unwrap_or_default();
+        // From here on the tree is ahead of the offsets, but nothing asks for them any more.
         let detail = format!("{} over {} entries was signed for other entries than these", wanted.source, wanted.size);
         let kind = if wanted.external { Kind::Fork } else { Kind::Changed };
         self.checked.findings.push(Finding {

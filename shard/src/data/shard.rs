@@ -190,7 +190,9 @@ pub fn spawn_shards(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Resul
         let thread = runtime::spawn_shard(&format!("shard-{id}"), id % cpus, move || async move {
             run(id, config, shared, sockets, log).await
         })
-        .with_context(|| format!("shard {id} cannot be started (io_uring needs Linux 5.19 and must not be disabled)"))?;
+        .with_context(|| {
+            format!("shard {id} cannot be started (io_uring needs Linux 5.19 and must not be disabled)")
+        })?;
         threads.push(thread);
     }
     Ok(threads)
@@ -314,6 +316,12 @@ pub(super) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
     if let Some(detail) = gap(&recovery) {
         tracing::warn!(shard, "{detail}");
         log.append(&Event { time_micros: now.0, kind: Kind::Gap as i32, detail, broker: -1, ..Event::default() });
+    }
+    if let Some(before) = &recovery.signer_before {
+        let detail = format!("the evidence is signed with another key from here on; before: {before}");
+        tracing::warn!(shard, "{detail}");
+        let kind = Kind::Reconfigured as i32;
+        log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
     Ok(log)
 }

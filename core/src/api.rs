@@ -138,7 +138,13 @@ mod tests {
 
     #[test]
     fn broker_to_broker_apis_are_not_served() {
-        for api in [ApiKey::Vote, ApiKey::BrokerRegistration, ApiKey::Envelope, ApiKey::WriteTxnMarkers, ApiKey::AlterPartition] {
+        for api in [
+            ApiKey::Vote,
+            ApiKey::BrokerRegistration,
+            ApiKey::Envelope,
+            ApiKey::WriteTxnMarkers,
+            ApiKey::AlterPartition,
+        ] {
             assert_eq!(enforced(api), None, "{api:?}");
             assert!(!is_enforced(api, 0));
         }

@@ -229,9 +229,8 @@ impl Connection {
         if self.session.phase != Phase::Connecting || self.upstream.is_some() {
             return false;
         }
-        let connecting = self
-            .connecting
-            .get_or_insert_with(|| Box::pin(connect::connect(self.shard.clone(), self.session.target)));
+        let connecting =
+            self.connecting.get_or_insert_with(|| Box::pin(connect::connect(self.shard.clone(), self.session.target)));
         let connected = match connecting.as_mut().poll(cx) {
             Poll::Pending => return false,
             Poll::Ready(connected) => connected,
@@ -359,7 +358,6 @@ async fn goodbye(side: &mut Side) {
     }
     side.stream.finish().await;
 }
-
 
 #[cfg(test)]
 mod tests;

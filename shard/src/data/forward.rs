@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::session::{Counted, Exchange, Held, HeldFor, InFlight, Pending, Session};
 use super::shard::Shard;
-use super::stage::{Decide, Draft, Request, answer_frame, Respond, StageError, Verdict};
+use super::stage::{Decide, Draft, Request, Respond, StageError, Verdict, answer_frame};
 use super::{authorise, login, records};
 use crate::shared::Refusal;
 
@@ -119,14 +119,13 @@ impl Session {
         let fetches = &mut self.fetches;
         let work = &mut self.work;
         let may_resolve = matches!(attempt, Attempt::First);
-        let verdict = Self::in_scope(&view, shard, self.listener, now, may_resolve, work, |scope| {
-            match (attempt, handling) {
+        let verdict =
+            Self::in_scope(&view, shard, self.listener, now, may_resolve, work, |scope| match (attempt, handling) {
                 (Attempt::Next(decide), _) => decide.decide(scope, &mut draft),
                 (_, Handling::Records) => records::request(&request, fetches, scope, &mut draft),
                 (_, Handling::Inspected) => authorise::authorise(&request, scope, &mut draft),
                 (_, Handling::Opaque | Handling::Local) => Ok(Verdict::Forward),
-            }
-        });
+            });
         let policy_version = view.version();
         self.view = Some(view);
         let exchange = Exchange {

@@ -56,11 +56,8 @@ impl Session {
     /// Tries a token again that waits for its issuer's keys.
     pub(super) fn retry_token(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let Some(held) = self.held.take() else { return false };
-        let action = if now >= held.until {
-            self.sasl.give_up()
-        } else {
-            self.sasl.retry(now, &mut Verifier { shard, now })
-        };
+        let action =
+            if now >= held.until { self.sasl.give_up() } else { self.sasl.retry(now, &mut Verifier { shard, now }) };
         if let Action::AwaitKeys { .. } = action {
             self.held = Some(held);
             return false;
@@ -109,7 +106,8 @@ impl Session {
         if authentication.again {
             how.push_str(", anew");
         }
-        for (what, value) in [("token", authentication.token_id.as_deref()), ("with", self.client_software.as_deref())] {
+        for (what, value) in [("token", authentication.token_id.as_deref()), ("with", self.client_software.as_deref())]
+        {
             if let Some(value) = value {
                 how.push_str(&format!(", {what} {value}"));
             }

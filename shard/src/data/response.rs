@@ -92,11 +92,9 @@ impl Session {
                 let Some(view) = self.view.take() else { return self.close() };
                 let shown = match header::response_body_start(&frame, api, upstream_version) {
                     None => Err(too_short(api, upstream_version)),
-                    Some(start) => {
-                        Self::in_scope(&view, shard, self.listener, now, false, &mut self.work, |scope| {
-                            respond.respond(frame.slice(start..), scope, &mut in_flight.exchange.draft)
-                        })
-                    }
+                    Some(start) => Self::in_scope(&view, shard, self.listener, now, false, &mut self.work, |scope| {
+                        respond.respond(frame.slice(start..), scope, &mut in_flight.exchange.draft)
+                    }),
                 };
                 self.view = Some(view);
                 match shown {

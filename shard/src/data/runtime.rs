@@ -170,7 +170,6 @@ fn io_error(error: glommio::GlommioError<()>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
 
     #[test]
     fn every_ring_is_set_up_with_coop_taskrun() {

@@ -18,14 +18,14 @@ use tidegate_core::limits::SCAN_TURN_BYTES;
 use tidegate_core::words::{DataClass, Principal, SessionId, Timestamp};
 use tidegate_policy::view::View;
 
+use super::certificate;
+use super::greet;
 use super::records::FetchSessions;
 use super::release::Outbox;
 use super::sasl::SaslServer;
 use super::shard::Shard;
-use super::versions::UpstreamVersions;
 use super::stage::{Decide, Draft, Request, Respond, Scope};
-use super::greet;
-use super::certificate;
+use super::versions::UpstreamVersions;
 use crate::config::{Listener, Target};
 use crate::shared::{Refusal, ShardMetrics};
 use crate::upstream::UpstreamLogin;
@@ -280,7 +280,11 @@ impl Session {
             None => Principal::anonymous(),
         };
         self.sasl = SaslServer::known(principal.clone(), &[], None);
-        let how = if certificate.is_some() { "by client certificate" } else { "not authenticated: the listener asks for nothing" };
+        let how = if certificate.is_some() {
+            "by client certificate"
+        } else {
+            "not authenticated: the listener asks for nothing"
+        };
         self.authenticated(shard, principal, None, how.to_owned(), now);
     }
 
@@ -494,7 +498,14 @@ impl Session {
         }
     }
 
-    fn record_as(&self, shard: &Shard, exchange: Exchange, outcome: Outcome, response_bytes: usize, now: Timestamp) -> u64 {
+    fn record_as(
+        &self,
+        shard: &Shard,
+        exchange: Exchange,
+        outcome: Outcome,
+        response_bytes: usize,
+        now: Timestamp,
+    ) -> u64 {
         let Exchange { api, version, started, request_bytes, policy_version, draft } = exchange;
         let mut event = self.event(Kind::Exchange, now);
         event.policy_version = policy_version;

@@ -145,7 +145,8 @@ fn write_files(
 
 /// Writes a principal's token, and the properties by which Java's tools use it.
 fn write_token(folder: &Path, issuer: &Issuer, name: &str, groups: &[&str]) -> anyhow::Result<()> {
-    let token = issuer.mint(name, groups, TOKEN_LIFETIME).map_err(|error| anyhow::anyhow!("{name}'s token: {error}"))?;
+    let token =
+        issuer.mint(name, groups, TOKEN_LIFETIME).map_err(|error| anyhow::anyhow!("{name}'s token: {error}"))?;
     let properties = format!(
         "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n\
          sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username=\"{name}\" password=\"{token}\";\n"

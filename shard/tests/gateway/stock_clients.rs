@@ -102,9 +102,9 @@ fn a_client_that_stays_authenticates_anew() {
         entry["kind"] == "session_start" && entry["detail"].as_str().is_some_and(|how| how.contains("anew"))
     });
     let entries = gateway.evidence();
-    let after = entries.iter().filter(|entry| {
-        entry["session"] == anew["session"] && entry["sequence"].as_u64() > anew["sequence"].as_u64()
-    });
+    let after = entries
+        .iter()
+        .filter(|entry| entry["session"] == anew["session"] && entry["sequence"].as_u64() > anew["sequence"].as_u64());
     assert!(after.count() > 0, "the session that authenticated anew was not used again");
     assert!(!entries.iter().any(|entry| entry["kind"] == "connection_refused"), "somebody was cut off");
 }

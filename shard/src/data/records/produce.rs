@@ -30,11 +30,11 @@ use uuid::Uuid;
 
 use super::super::stage::{Decide, Draft, Progress, Request, Respond, Scope, StageError, Verdict};
 use super::ahead::{Ahead, Part, Place};
+use super::codec;
 use super::inspect::{Inspection, Use};
 use super::names::Names;
 use super::notes::{self, Asked};
 use super::sessions::unresolved;
-use super::{codec};
 
 const API: ApiKey = ApiKey::Produce;
 /// From here on topics are named by id (KIP-516).
@@ -198,7 +198,11 @@ fn may_use_transaction(message: &ProduceRequest, scope: &Scope<'_>, draft: &mut 
 
 /// Whether any records are part of a transaction.
 fn carries_transaction(message: &ProduceRequest) -> bool {
-    message.topic_data.iter().flat_map(|topic| &topic.partition_data).any(|data| is_transactional(data.records.as_ref()))
+    message
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data)
+        .any(|data| is_transactional(data.records.as_ref()))
 }
 
 /// Whether the first batch is transactional (record batch v2: magic at 16, attributes at 21).

@@ -98,7 +98,8 @@ impl Gate {
     pub(super) fn respond<U: Encodable, R: Body>(&mut self, waiting: Waiting, upstream: &U) -> (R, Draft) {
         let Waiting { asked_in, version, respond, mut draft } = waiting;
         let sent = body(upstream, asked_in);
-        let passed = done(respond.respond(sent.clone(), &mut self.scope(), &mut draft)).unwrap_or_else(|e| panic!("{e}"));
+        let passed =
+            done(respond.respond(sent.clone(), &mut self.scope(), &mut draft)).unwrap_or_else(|e| panic!("{e}"));
         (decode_request(&passed.unwrap_or(sent), version, usize::MAX).unwrap(), draft)
     }
 

@@ -24,11 +24,11 @@ use tidegate_policy::mask::MaskPlan;
 
 use super::super::super::stage::{Draft, Progress, Respond, Scope, StageError};
 use super::super::ahead::{Ahead, Part, Place};
+use super::super::codec;
 use super::super::inspect::{Inspection, Use};
 use super::super::names::Names;
 use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Shared};
-use super::super::{codec};
 use super::{API, NO_SESSION, Refused, TOPIC_IDS_FROM, error_partition, key, response_topic};
 
 /// What the response means for the connection's sessions.

@@ -212,15 +212,13 @@ fn a_transactional_id_needs_write_on_it() {
         sent.transactional_id = name.map(|n| TransactionalId(StrBytes::from_string(n.to_owned())));
         sent
     };
-    for (name, flag, allowed) in
-        [
-            (Some("alice-tx"), true, true),
-            (Some("bob-tx"), true, false),
-            (Some("bob-tx"), false, true),
-            (None, true, false),
-            (None, false, true),
-        ]
-    {
+    for (name, flag, allowed) in [
+        (Some("alice-tx"), true, true),
+        (Some("bob-tx"), true, false),
+        (Some("bob-tx"), false, true),
+        (None, true, false),
+        (None, false, true),
+    ] {
         let mut world = World::new();
         let (asked, _) = world.ask(ApiKey::Produce, 9, &transactional(name, flag));
         if allowed {

@@ -103,8 +103,10 @@ const COUNTS: &[Count] = &[
     ("requests_denied", "Requests denied in whole or in part", |m| m.denied.get()),
     ("upstream_failures", "Failed attempts to connect or log in to a broker", |m| m.upstream_failures.get()),
     ("records_scanned", "Records that masking looked at", |m| m.records_scanned.get()),
-    ("batches_rewritten", "Record batches in which something was masked", |m| m.batches_rewritten.get()),
-    ("unparseable", "Batches or records that could not be parsed", |m| m.unparseable.get()),
+    ("partitions_rewritten", "Times that a partition's records were rewritten to mask something", |m| {
+        m.records_rewritten.get()
+    }),
+    ("unparseable", "Times that a partition's records could not be parsed", |m| m.unparseable.get()),
     ("evidence_entries", "Evidence entries written", |m| m.evidence_entries.get()),
     ("evidence_commits", "Group commits of evidence", |m| m.evidence_commits.get()),
     ("evidence_written_bytes", "Bytes of evidence written", |m| m.evidence_bytes.get()),

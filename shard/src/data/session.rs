@@ -617,6 +617,9 @@ fn count(metrics: &ShardMetrics, api: ApiKey, event: &Event, draft: &Draft) {
     if draft.resources.iter().any(|resource| !resource.allowed) {
         metrics.denied.increment();
     }
+    metrics.records_scanned.add(draft.inspected.records);
+    metrics.records_rewritten.add(draft.inspected.changed);
+    metrics.unparseable.add(draft.inspected.unparseable);
     for finding in &draft.findings {
         if let Some(class) = DataClass::ALL.into_iter().find(|class| class.name() == finding.class) {
             metrics.found(class, finding.count);

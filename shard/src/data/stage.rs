@@ -183,6 +183,20 @@ pub struct Draft {
     pub malformed: bool,
     /// Some records could not be parsed and were refused: their resources say so.
     pub unparseable: bool,
+    /// For the metrics: records that masking looked at, partitions whose records it changed, and
+    /// partitions whose records could not be parsed, whatever became of them.
+    pub inspected: Inspected,
+}
+
+/// What masking did in one exchange, for the metrics.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Inspected {
+    /// Records looked at.
+    pub records: u64,
+    /// Partitions changed.
+    pub changed: u64,
+    /// Partitions that could not be parsed.
+    pub unparseable: u64,
 }
 
 impl Scope<'_> {

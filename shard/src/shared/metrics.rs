@@ -202,9 +202,9 @@ pub struct ShardMetrics {
     pub denied: Counter,
     /// Records seen by masking.
     pub records_scanned: Counter,
-    /// Batches rewritten because something was masked.
-    pub batches_rewritten: Counter,
-    /// Batches or records that could not be parsed.
+    /// Times that a partition's records were rewritten because something was masked.
+    pub records_rewritten: Counter,
+    /// Times that a partition's records could not be parsed.
     pub unparseable: Counter,
     /// Evidence entries written.
     pub evidence_entries: Counter,

@@ -143,9 +143,18 @@ impl Looked {
         for (class, operator, count) in self.found {
             notes::found(draft, class, operator, topic, count);
         }
+        match &self.inspection {
+            Inspection::Unchanged(summary) => draft.inspected.records += summary.records,
+            Inspection::Changed(_, summary) => {
+                draft.inspected.records += summary.records;
+                draft.inspected.changed += 1;
+            }
+            Inspection::Refused(_) => {}
+        }
         match self.remark {
             None => {}
             Some((Remark::Cut, error)) => {
+                draft.inspected.unparseable += 1;
                 notes::say(draft, format_args!("{topic}-{partition} cut before a batch: {error}"));
             }
             Some((Remark::Passed, error)) => passed(topic, partition, &error, draft),
@@ -200,10 +209,12 @@ fn counted(records: &Bytes) -> Summary {
 }
 
 fn refused(topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) {
+    draft.inspected.unparseable += 1;
     draft.unparseable = true;
     notes::say(draft, format_args!("{topic}-{partition} refused: {error}"));
 }
 
 fn passed(topic: &str, partition: i32, error: &BatchError, draft: &mut Draft) {
+    draft.inspected.unparseable += 1;
     notes::say(draft, format_args!("{topic}-{partition} passed unparsed: {error}"));
 }

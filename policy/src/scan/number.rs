@@ -82,9 +82,12 @@ impl Number {
 
 /// Notes the numbers in the digits and separators that begin at `start`.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) {
-    if is_nothing(text, start) {
-        return;
+    if !is_nothing(text, start) {
+        find_all(text, start, sink);
     }
+}
+
+fn find_all(text: &[u8], start: usize, sink: &mut Sink<'_>) {
     let mut number = Number::default();
     let mut at = start;
     loop {
@@ -104,10 +107,8 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) {
 /// Whether the digits at `start` can be put aside at a glance: dates, times in milliseconds, amounts,
 /// which are most of what is met. Whatever it is not sure about is looked at.
 fn is_nothing(text: &[u8], start: usize) -> bool {
-    match text[..start] {
-        [.., letter, b' ' | b'-'] if letter.is_ascii_alphabetic() => return false,
-        [.., letter] if letter.is_ascii_alphabetic() => return false,
-        _ => {}
+    if may_have_prefix(&text[..start]) {
+        return false;
     }
     let (mut at, mut digits, mut groups) = (start, 0, 1);
     if let Some(window) = text.get(start..).and_then(<[u8]>::first_chunk) {
@@ -127,13 +128,15 @@ fn is_nothing(text: &[u8], start: usize) -> bool {
             Some(b' ' | b'-' | b'.' | b'/') if text.get(at + 1).is_some_and(u8::is_ascii_digit) => groups += 1,
             _ => break,
         }
-        if digits > DIGITS_MAX {
+        if digits > DIGITS_MAX || (groups > 1 && digits > 8) {
             return false;
         }
         at += 1;
     }
     let begin = text.get(start..start + 5).unwrap_or_default();
     match (digits, groups) {
+        // Telephone numbers are found by their '+'.
+        (0..=15, 1) if text[..start].ends_with(b"+") => true,
         // Three dots and few digits may be an address.
         (0..=8, 4..) => false,
         (0..=8, _) => {
@@ -149,10 +152,29 @@ fn is_nothing(text: &[u8], start: usize) -> bool {
         }
         (14 | 16.., 1) => match begin {
             [b'0' | b'1' | b'7', ..] => true,
-            [b'9', second, ..] => !matches!(second, b'7' | b'8'),
+            [b'9', b'7', b'9', b'2', _] | [b'9', b'8', b'6', b'0', _] => false,
+            [b'9', ..] => true,
             _ => false,
         },
         _ => false,
+    }
+}
+
+/// Whether the letters at the end of `before` may begin what `prefixed` reads.
+#[inline]
+fn may_have_prefix(before: &[u8]) -> bool {
+    let unparted = match before {
+        [unparted @ .., b' ' | b'-'] => unparted,
+        _ => before,
+    };
+    match unparted {
+        // Two letters of a country, or the last two of `ATU`.
+        [.., first, last] if last.is_ascii_alphabetic() && first.is_ascii_alphabetic() => true,
+        // `FR4K`.
+        [.., b'F' | b'f', b'R' | b'r', b'0'..=b'9', last] if last.is_ascii_alphabetic() => true,
+        // A NIF's first letter.
+        [.., last] => matches!(last | 0x20, b'k'..=b'm' | b'x'..=b'z') && begins_at(before, unparted.len() - 1),
+        [] => false,
     }
 }
 
@@ -271,7 +293,51 @@ pub(super) fn hetu(text: &[u8], span: Range<usize>, sink: &mut Sink<'_>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::ClassSet;
     use super::*;
+
+    /// What is found from the first digit on, without the glance.
+    fn all_from(text: &[u8], start: usize) -> Vec<super::super::Finding> {
+        let mut findings = Vec::new();
+        find_all(text, start, &mut Sink { classes: ClassSet::ALL, findings: &mut findings });
+        findings
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 20_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_glance_loses_nothing(
+            // Words and prefixes that make weak numbers count.
+            before in "(ssn |cpr: |\"ssn\":\"|nir |vat |DE|ATU|FR4K|X|AB |CY|ESA|IE|LU |[a-z\"]|\\+|)",
+            number in "([0-9]{1,4}[ ./-]){0,6}[0-9]{1,16}",
+            after in "([A-Z]|-[A-Z]|[0-9]| x|\"|\\.|[A-Z][0-9]|)",
+        ) {
+            let text = format!("{before}{number}{after}");
+            let start = before.len();
+            if is_nothing(text.as_bytes(), start) {
+                prop_assert_eq!(all_from(text.as_bytes(), start), [], "{}", text);
+            }
+        }
+
+        #[test]
+        fn the_glance_lets_valid_numbers_through(
+            number in prop_oneof![
+                // Dates and issuers' digits, so that checks have a chance.
+                "[0-3][0-9]0[1-9][0-9]{2}[-]?[0-9]{4}", "[0-9]{2}0[1-9][0-3][0-9]{5,7}", "[1-8][0-9]{2}0[1-9][0-3][0-9]{7,9}",
+                "4[0-9]{12}", "4[0-9]{15}", "37[0-9]{13}", "756[0-9]{10}", "[12][0-9]{2}1[0-2][0-9]{8}", "[0-9]{8}[A-Z]", "(18|19|20)[0-9]{10}",
+            ],
+        ) {
+            let text = format!("ssn cpr cnp nir bsn ahv pnr dni {number} , and so on and so on");
+            let start = text.len() - number.len() - 22;
+            prop_assert_eq!(&text[start..start + number.len()], &number);
+            if is_nothing(text.as_bytes(), start) {
+                prop_assert_eq!(all_from(text.as_bytes(), start), [], "{}", text);
+            }
+        }
+    }
 
     #[test]
     fn digits_are_told_apart_sixteen_at_a_time() {
@@ -313,7 +379,20 @@ mod tests {
                 assert!(!is_nothing(text.as_bytes(), before.len()), "{text}");
             }
         }
-        for number in ["2026-03-01T12:34:56", "1772361296789", "17723612967891", "1772361296789123", "123456789.5 x"] {
+        for before in ["ATU", "ESX", "FR4K", "FRK", "x X", "x X-", "DE ", "de-", "IE"] {
+            assert!(may_have_prefix(before.as_bytes()), "{before}");
+        }
+        for before in ["", "\"", "9f5e-", "a5a", "x: ", "1 ", "9y-"] {
+            assert!(!may_have_prefix(before.as_bytes()), "{before}");
+        }
+        for number in [
+            "2026-03-01T12:34:56",
+            "1772361296789",
+            "17723612967891",
+            "1772361296789123",
+            "9876543210112345",
+            "123456789.5 x",
+        ] {
             let expected = !number.contains('.');
             assert_eq!(is_nothing(format!("{number}  , and so on").as_bytes(), 0), expected, "{number}");
         }

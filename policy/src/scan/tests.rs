@@ -218,9 +218,9 @@ fn classes_that_are_not_asked_for_are_not_found() {
 #[test]
 fn long_runs_take_linear_time() {
     for unit in ["1", "@", "+", "a@", "1 ", "1234 ", "+1", "\\", "\\u0040", "\\\\u0031", "a.", "4111 1111 1111 1111 "] {
-        let text = unit.repeat(2_000_000 / unit.len());
+        let text = unit.repeat(400_000 / unit.len());
         let mut findings = Vec::new();
-        // Quadratic time would be hours.
+        // Quadratic time would be many minutes.
         scan(text.as_bytes(), ClassSet::ALL, &mut findings);
     }
 }

@@ -33,6 +33,7 @@ pub struct Snapshot {
     on_unparseable: OnUnparseable,
     grants: Vec<Arc<Grant>>,
     masks: Vec<Mask>,
+    key_files: Vec<String>,
 }
 
 /// A compiled mask rule.
@@ -79,10 +80,11 @@ impl Snapshot {
         let policy = &file.value;
         Ok(Self {
             version,
-            fingerprint: fingerprint(policy).into(),
+            fingerprint: fingerprint(policy, &keys).into(),
             on_unparseable: policy.on_unparseable,
             grants: policy.grants.iter().map(|rule| Arc::new(grant(rule))).collect(),
             masks: policy.masks.iter().map(|rule| mask(rule, &keys)).collect(),
+            key_files: policy.keys.iter().map(|key| key.file.clone()).collect(),
         })
     }
 
@@ -92,11 +94,18 @@ impl Snapshot {
         self.version
     }
 
-    /// `sha256:` and the hash of what the policy says in hexadecimal. Comments and layout of the
+    /// `sha256:` and the hash of what the policy says, its keys included, in hexadecimal. Comments and layout of the
     /// file do not change it.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// The key files that the policy names, as it names them; when one changes, the policy is to be
+    /// read anew.
+    #[must_use]
+    pub fn key_files(&self) -> &[String] {
+        &self.key_files
     }
 
     /// What happens to records that mask rules apply to but that cannot be parsed.
@@ -126,9 +135,13 @@ impl Snapshot {
     }
 }
 
-fn fingerprint(policy: &PolicyFile) -> String {
+fn fingerprint(policy: &PolicyFile, keys: &HashMap<String, MaskKey>) -> String {
     // The types' own order of fields is the canonical one; writing them cannot fail.
-    let canonical = serde_json::to_vec(policy).unwrap_or_default();
+    let mut canonical = serde_json::to_vec(policy).unwrap_or_default();
+    // Another secret in the same file is another policy.
+    for key in policy.keys.iter().filter_map(|rule| keys.get(&rule.name)) {
+        canonical.extend_from_slice(&key.check());
+    }
     let mut text = String::from("sha256:");
     for byte in digest(&SHA256, &canonical).as_ref() {
         let _ = write!(text, "{byte:02x}");

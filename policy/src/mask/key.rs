@@ -93,6 +93,11 @@ impl MaskKey {
         true
     }
 
+    /// Tells this secret apart from others without giving it away.
+    pub(crate) fn check(&self) -> [u8; 8] {
+        self.0.check
+    }
+
     /// The key's epoch.
     #[must_use]
     pub fn epoch(&self) -> u32 {

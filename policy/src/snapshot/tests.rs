@@ -273,6 +273,9 @@ masks:
     let secret = |file: &str| if file == "customers.key" { Ok(vec![7; 32]) } else { Err("gone".to_owned()) };
     let snapshot = Snapshot::read_with_keys(yaml, "p", 1, &secret).unwrap();
     assert_eq!(snapshot.counts(), (0, 3));
+    assert_eq!(snapshot.key_files(), ["customers.key"]);
+    let other = Snapshot::read_with_keys(yaml, "p", 1, &|_| Ok(vec![8; 32])).unwrap();
+    assert_ne!(other.fingerprint(), snapshot.fingerprint(), "another secret is another policy");
     let problems = |yaml: &str, secret: ReadKey<'_>| -> Vec<String> {
         Snapshot::read_with_keys(yaml, "p", 1, secret).unwrap_err().iter().map(ToString::to_string).collect()
     };

@@ -137,7 +137,7 @@ impl Reloader {
             Watch::new(files.cloned().collect())
         });
         Self {
-            policy: Watch::new(vec![config.policy_file.clone()]),
+            policy: Watch::new(policy_files(&config, &shared.policy.load())),
             listeners: listeners.collect(),
             upstream: Watch::new(upstream_files(&config)),
             config,
@@ -200,6 +200,11 @@ impl Reloader {
             }
             Ok(snapshot) => {
                 let version = snapshot.version();
+                // Only another set of files begins anew: a change since the policy was read is still news.
+                let files = policy_files(&self.config, &snapshot);
+                if !self.policy.is_of(&files) {
+                    self.policy = Watch::new(files);
+                }
                 let fingerprint = snapshot.fingerprint().to_owned();
                 self.shared.publish_policy(Arc::new(snapshot));
                 self.metrics.policy_version(version);
@@ -287,6 +292,13 @@ impl Reloader {
         let version = self.shared.policy.load().version();
         self.shared.notices.put(notice(Kind::Reconfigured, version, detail));
     }
+}
+
+/// The policy's file and the key files that it names.
+fn policy_files(config: &Config, policy: &Snapshot) -> Vec<PathBuf> {
+    let folder = config.policy_file.parent().unwrap_or(Path::new(""));
+    let keys = policy.key_files().iter().map(|file| folder.join(file));
+    std::iter::once(config.policy_file.clone()).chain(keys).collect()
 }
 
 fn upstream_files(config: &Config) -> Vec<PathBuf> {

@@ -266,6 +266,26 @@ fn a_changed_policy_file_is_noticed_once_it_settles() {
     assert_eq!(shared.policy.load().version(), second);
 }
 
+#[test]
+fn a_changed_key_is_noticed_and_a_missing_one_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Arc::new(config(folder.path(), "127.0.0.1:1", None));
+    let shared = prepare(&config).unwrap().shared;
+    let mut reloader = reload::Reloader::new(config, shared.clone(), Arc::default());
+    let policy = "version: 1\nkeys: [{name: k, file: k.key}]\nmasks:\n  - \
+                  {name: m, topics: [t], everyone: true, classes: [email], operator: {pseudonym: k}}\n";
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let report = reloader.reload_all();
+    assert!(!report.ok && report.problems[0].message.starts_with("cannot be read: "), "{report:?}");
+    std::fs::write(folder.path().join("k.key"), [1; 32]).unwrap();
+    assert!(reloader.reload_all().ok);
+    let first = shared.policy.load().version();
+    std::fs::write(folder.path().join("k.key"), [2; 33]).unwrap();
+    reloader.reload_changed();
+    reloader.reload_changed();
+    assert!(shared.policy.load().version() > first, "the key file is watched, too");
+}
+
 async fn call(method: reqwest::Method, address: SocketAddr, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls::no_authorities().unwrap()).build().unwrap();
     let response = client.request(method, format!("http://{address}{path}")).send().await.unwrap();

@@ -28,6 +28,11 @@ impl Watch {
         Self { files, seen: taken.clone(), taken }
     }
 
+    /// Whether it is these files that are watched.
+    pub(super) fn is_of(&self, files: &[PathBuf]) -> bool {
+        self.files == files
+    }
+
     /// Whether the files are others than were taken over, and no longer change.
     pub(super) fn changed(&mut self) -> bool {
         let now = look(&self.files);

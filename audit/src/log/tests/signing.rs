@@ -274,6 +274,59 @@ fn another_key_begins_another_segment() {
     assert_eq!(signers, [signer().verifier().clone(), other.verifier().clone()]);
 }
 
+/// A process that signs on another thread is killed by SIGKILL at some moment: the next one goes on with the
+/// same tree, whatever was committed is there, and no checkpoint covers what is not.
+#[test]
+fn a_killed_process_leaves_one_tree() {
+    const CHILD: &str = "TIDEGATE_AUDIT_KILLED_SIGNING";
+    if let Some(root) = std::env::var_os(CHILD) {
+        let mut log = open_signing(Path::new(&root));
+        let (work, chores) = std::sync::mpsc::channel::<Chore>();
+        std::thread::spawn(move || chores.into_iter().for_each(|chore| chore.run().unwrap()));
+        loop {
+            for _ in 0..7 {
+                log.append(&event(log.next_sequence, 700));
+            }
+            let watermark = log.commit().unwrap();
+            if let Some(chore) = log.chore() {
+                work.send(chore).unwrap();
+            }
+            writeln!(io::stderr(), "committed {}", watermark.end()).unwrap();
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let directory = shard_directory(root.path(), 0);
+    let mut signed = 0;
+    for round in 1..=12 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "log::tests::signing::a_killed_process_leaves_one_tree", "--nocapture"])
+            .env(CHILD, root.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = io::BufRead::lines(io::BufReader::new(child.stderr.take().unwrap()));
+        let mut known = 0u64;
+        for _ in 0..9 * round {
+            let line = said.next().unwrap().unwrap();
+            known = line.strip_prefix("committed ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let keys = vec![signer().verifier().clone()];
+        let options = crate::verify::Options { keys, ..Default::default() };
+        let report = crate::verify::verify(root.path(), &options, &Default::default()).unwrap();
+        assert!(report.findings.is_empty(), "{report:#?}");
+        assert!(report.shards[0].entries >= known && report.shards[0].signed >= signed, "{report:#?}");
+        signed = report.shards[0].signed;
+        let log = open_signing(root.path());
+        assert!(log.written().end() >= known);
+        drop(log);
+        assert_eq!(audit(&directory).1, report.shards[0].entries);
+    }
+    assert!(signed > 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

@@ -106,7 +106,8 @@ fn every_seed_keeps_order_secrets_and_evidence() {
         committing.await;
         totals.check();
         let metrics = &shard.metrics;
-        let counted = [&metrics.records_scanned, &metrics.records_rewritten, &metrics.denied, &metrics.evidence_entries];
+        let counted =
+            [&metrics.records_scanned, &metrics.records_rewritten, &metrics.denied, &metrics.evidence_entries];
         assert!(counted.iter().all(|counter| counter.get() > 0), "the metrics missed what happened");
         assert_eq!(metrics.requests_in_flight.get(), 0, "requests are still counted as in flight");
         Ok(())

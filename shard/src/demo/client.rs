@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rdkafka::ClientConfig;
-use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 
 /// How long anything may take before the demo says that it does not work.
@@ -56,6 +58,27 @@ fn configuration(bootstrap: &str, principal: &str) -> ClientConfig {
         .set("sasl.mechanisms", "OAUTHBEARER")
         .set("allow.auto.create.topics", "false");
     config
+}
+
+/// Creates `topics` with one partition each, straight at the upstream; one that is there stays.
+///
+/// # Errors
+/// The client's own words.
+pub async fn create_topics(upstream: &str, topics: &[&str]) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", upstream).create().context("an admin client")?;
+    let wanted = topics.iter().map(|topic| NewTopic::new(topic, 1, TopicReplication::Fixed(1)));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let created = admin.create_topics(&wanted.collect::<Vec<_>>(), &options).await.with_context(|| {
+        format!("the upstream {upstream} does not answer (it must take plain text without a login)")
+    })?;
+    for result in created {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => bail!("topic {topic} cannot be created at {upstream}: {code}"),
+        }
+    }
+    Ok(())
 }
 
 /// Produces `records` to `topic` and waits until the broker has each.
@@ -126,7 +149,7 @@ pub async fn consume(
     }
 }
 
-fn is_denial(code: rdkafka::types::RDKafkaErrorCode) -> bool {
-    use rdkafka::types::RDKafkaErrorCode as Code;
+fn is_denial(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
     matches!(code, Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::SaslAuthenticationFailed)
 }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::{self, Seen};
 use super::issuer::{Client, Issuer, Options};
@@ -26,6 +27,9 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
 const TOKEN_REFRESH: Duration = Duration::from_secs(240);
 /// How long the gateway may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The topics of the demo.
+const TOPICS: [&str; 2] = ["orders", "payroll"];
 
 /// The people of the demo: name, groups, and what the demo says of them.
 const PEOPLE: [(&str, &[&str]); 3] = [("shop", &[]), ("alice", &["analysts"]), ("bob", &["fraud-detection"])];
@@ -52,12 +56,24 @@ struct Stage {
 /// Where a part cannot be started or does not do what it should; the sentence says which.
 pub async fn run(upstream: Option<String>, out: &mut (dyn Write + Send), colours: bool) -> anyhow::Result<()> {
     let paint = Paint { colours };
+    // From the start: whenever Ctrl-C comes, the gateway and the files go too.
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     writeln!(out, "{}", paint.title("Tidegate demo"))?;
-    let stage = set_up(upstream, out).await?;
-    let mut gateway = start_gateway(&stage).await?;
-    let shown = show(&stage, out, &paint).await;
+    let (stage, mut gateway) = tokio::select! {
+        ready = async {
+            let stage = set_up(upstream, out).await?;
+            let gateway = start_gateway(&stage).await?;
+            anyhow::Ok((stage, gateway))
+        } => ready?,
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let shown = tokio::select! {
+        shown = show(&stage, out, &paint) => shown.map(|()| true),
+        _ = interrupt.recv() => Ok(false),
+    };
     let stayed = match shown {
-        Ok(()) => stay(&stage, &mut gateway, out, &paint).await,
+        Ok(true) => stay(&stage, &mut gateway, &mut interrupt, out, &paint).await,
+        Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
     stop(gateway).await;
@@ -70,9 +86,12 @@ async fn set_up(upstream: Option<String>, out: &mut (dyn Write + Send)) -> anyho
         None => Some(MockCluster::new(1).map_err(|error| anyhow::anyhow!("the embedded upstream: {error}"))?),
     };
     let upstream = match (&embedded, upstream) {
-        (_, Some(address)) => address,
+        (_, Some(address)) => {
+            client::create_topics(&address, &TOPICS).await?;
+            address
+        }
         (Some(cluster), None) => {
-            for topic in ["orders", "payroll"] {
+            for topic in TOPICS {
                 cluster.create_topic(topic, 1, 1).map_err(|error| anyhow::anyhow!("topic {topic}: {error}"))?;
             }
             cluster.bootstrap_servers()
@@ -244,6 +263,7 @@ fn evidence(stage: &Stage) -> PathBuf {
 async fn stay(
     stage: &Stage,
     gateway: &mut tokio::process::Child,
+    interrupt: &mut Signal,
     out: &mut (dyn Write + Send),
     paint: &Paint,
 ) -> anyhow::Result<()> {
@@ -266,7 +286,7 @@ async fn stay(
     let mut refresh = tokio::time::interval(TOKEN_REFRESH);
     loop {
         tokio::select! {
-            ended = tokio::signal::ctrl_c() => return ended.context("waiting for Ctrl-C"),
+            _ = interrupt.recv() => return Ok(()),
             status = gateway.wait() => bail!("the gateway ended: {}", status?),
             _ = refresh.tick() => {
                 for (name, groups) in PEOPLE {

@@ -21,7 +21,7 @@ use crate::raw::Connection;
 use crate::tls::Authority;
 
 /// The binary under test.
-const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// How long starting, stopping and reacting may take on a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod clients;
+mod demo;
 mod denied;
 mod dependencies;
 mod evidence;

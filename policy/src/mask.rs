@@ -15,6 +15,7 @@ use tidegate_core::words::DataClass;
 
 use crate::scan::ClassSet;
 
+mod fingerprint;
 pub mod key;
 mod operate;
 pub mod pass;
@@ -22,6 +23,7 @@ pub mod pass;
 mod tests;
 mod value;
 
+use fingerprint::Fingerprint;
 pub use key::MaskKey;
 pub use pass::MaskPass;
 
@@ -128,6 +130,7 @@ pub struct MaskPlan {
     value_classes: ClassSet,
     /// What is looked for in keys.
     key_classes: ClassSet,
+    fingerprint: u128,
 }
 
 impl MaskPlan {
@@ -153,7 +156,18 @@ impl MaskPlan {
             }
             *slot = Some(entry);
         }
+        let mut fingerprint = Fingerprint::new();
+        plan.entries.iter().flatten().for_each(|entry| fingerprint.entry(entry));
+        plan.fingerprint = fingerprint.finish();
         plan
+    }
+
+    /// What the plan is, in 128 bits: plans with the same fingerprint make the same of the same
+    /// records and say the same about it, in this and any other snapshot of this process. Costs
+    /// nothing; it is computed when the plan is compiled.
+    #[must_use]
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint
     }
 
     /// Whether no class is looked for.

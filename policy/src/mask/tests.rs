@@ -34,6 +34,34 @@ fn check(operator: &Operator, payload: &[u8], expected: &[u8]) {
 }
 
 #[test]
+fn a_fingerprint_covers_all_that_a_plan_says() {
+    let key = |epoch, byte| MaskKey::new("k", epoch, &[byte; 32]).unwrap();
+    let one = |entry: MaskEntry| MaskPlan::new([entry]).fingerprint();
+    let plans = [
+        one(entry(Email, Operator::Redact)),
+        one(entry(Phone, Operator::Redact)),
+        one(MaskEntry { keys: true, ..entry(Email, Operator::Redact) }),
+        one(MaskEntry { rule: "other".into(), ..entry(Email, Operator::Redact) }),
+        one(entry(Email, Operator::None)),
+        one(entry(Email, Operator::KeepLast(4))),
+        one(entry(Email, Operator::KeepLast(5))),
+        one(entry(Email, Operator::Truncate(4))),
+        one(entry(Email, replace("x"))),
+        one(entry(Email, replace("y"))),
+        one(entry(Email, Operator::Pseudonym(key(1, 1)))),
+        one(entry(Email, Operator::Pseudonym(key(1, 2)))),
+        one(entry(Email, Operator::Pseudonym(key(2, 1)))),
+        one(entry(PaymentCard, Operator::Encrypt(key(1, 1)))),
+        MaskPlan::new([entry(Email, Operator::Redact), entry(Phone, Operator::Redact)]).fingerprint(),
+        MaskPlan::default().fingerprint(),
+    ];
+    for (at, plan) in plans.iter().enumerate() {
+        assert!(!plans[..at].contains(plan), "plan {at}");
+    }
+    assert_eq!(one(entry(Email, Operator::Redact)), plans[0]);
+}
+
+#[test]
 fn redact() {
     let cases = [
         ("alice@example.com", "[email]"),

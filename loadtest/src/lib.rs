@@ -1,1 +1,3 @@
 //! The whole gateway measured from outside: generator, blackhole broker, oracle, report.
+
+pub mod relay;

@@ -1,3 +1,28 @@
-//! The whole gateway measured from outside: generator, blackhole broker, oracle, report.
+//! The whole gateway measured from outside: what load, on which system, with what outcome.
+//!
+//! Reading order:
+//! 1. [`profile`]: what load is wanted, as file and flags. [`target`]: which system gets it.
+//! 2. `payload`: records and batches from a seed, with labelled personal data. `wire`: requests
+//!    encoded once, responses read in place.
+//! 3. `blackhole`: an upstream cluster in memory, fast enough not to be what limits.
+//! 4. `generator`: connections that send and read, paced; what they saw goes into histograms.
+//! 5. `gateway` and [`stage`]: a real gateway with issuer, policy and evidence, and everything one
+//!    run needs started by itself.
+//! 6. `oracle`: nothing lost, doubled, reordered, or in clear where it is masked; evidence whole.
+//! 7. [`run`]: one profile against one target, and [`result`], what came of it.
+//! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
+//! 9. [`cli`]: the subcommands.
+//!
+//! ```text
+//! profile ─→ payload ─→ generator ⇄ gateway ⇄ blackhole
+//!                           ↓          ↓          ↓
+//!                        result ←─── oracle (journal, evidence)
+//! ```
 
+pub mod cli;
+pub mod profile;
 pub mod relay;
+pub mod result;
+pub mod run;
+pub mod stage;
+pub mod target;

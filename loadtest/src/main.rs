@@ -1,36 +1,12 @@
-//! The binary `tidegate-loadtest`: an allocator, the same as the gateway's, and the command line.
+//! The binary `tidegate-loadtest`: an allocator, and the command line in `tidegate_loadtest::cli`.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
+// The gateway's own allocator, since this binary can also stand in for the gateway (see
+// `tidegate_loadtest::gateway`): what is measured then must be what runs in production.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures Tidegate, and what stands beside it, from outside.
-#[derive(Debug, Parser)]
-#[command(name = "tidegate-loadtest", version, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// A byte relay that looks at nothing: what the gateway is compared with
-    Relay(tidegate_loadtest::relay::Relay),
-}
-
-#[allow(clippy::print_stderr)]
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Relay(relay) => relay.run(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tidegate_loadtest::cli::main()
 }

@@ -1,0 +1,59 @@
+//! Which system gets the load: an address to begin at, how to log in, and whose resources count.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+
+/// A system under load: the blackhole itself, the gateway, another proxy, a real Kafka.
+#[derive(Clone, Default)]
+pub struct Target {
+    /// Its name in results, for instance `gateway`.
+    pub name: String,
+    /// Where clients begin (`bootstrap.servers`); brokers are found by Metadata.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Processes whose CPU and memory count, by name: `[("gateway", pid)]`.
+    pub processes: Vec<(String, u32)>,
+    /// Where the profile says TLS: whom to trust, and the name in the certificate.
+    pub tls: Option<Tls>,
+    /// Where the profile says SASL: tokens, taken in turn by connections. The user name is
+    /// `token` with PLAIN.
+    pub tokens: Arc<[String]>,
+}
+
+/// How to be a TLS client.
+#[derive(Clone)]
+pub struct Tls {
+    /// rustls' configuration; session resumption is off so that every connection costs the same.
+    pub config: Arc<rustls::ClientConfig>,
+    /// The server's name.
+    pub server: ServerName<'static>,
+}
+
+impl Target {
+    /// A system at one address, without TLS or login.
+    #[must_use]
+    pub fn plain(name: &str, bootstrap: SocketAddr) -> Self {
+        Self { name: name.to_owned(), bootstrap: vec![bootstrap], ..Self::default() }
+    }
+
+    /// With a process that counts.
+    #[must_use]
+    pub fn process(mut self, name: &str, pid: u32) -> Self {
+        self.processes.push((name.to_owned(), pid));
+        self
+    }
+}
+
+impl std::fmt::Debug for Target {
+    /// Tokens are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .field("bootstrap", &self.bootstrap)
+            .field("processes", &self.processes)
+            .field("tls", &self.tls.is_some())
+            .field("tokens", &self.tokens.len())
+            .finish()
+    }
+}

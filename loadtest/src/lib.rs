@@ -11,7 +11,8 @@
 //! 6. `oracle`: nothing lost, doubled, reordered, or in clear where it is masked; evidence whole.
 //! 7. [`run`]: one profile against one target, and [`result`], what came of it.
 //! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
-//! 9. [`cli`]: the subcommands.
+//! 9. [`proc`]: what a process costs. [`statistics`]: what a few noisy rounds allow to say.
+//! 10. [`cli`]: the subcommands.
 //!
 //! ```text
 //! profile ─→ payload ─→ generator ⇄ gateway ⇄ blackhole
@@ -20,9 +21,11 @@
 //! ```
 
 pub mod cli;
+pub mod proc;
 pub mod profile;
 pub mod relay;
 pub mod result;
 pub mod run;
 pub mod stage;
+pub mod statistics;
 pub mod target;

@@ -12,6 +12,9 @@ pub struct Target {
     pub name: String,
     /// Where clients begin (`bootstrap.servers`); brokers are found by Metadata.
     pub bootstrap: Vec<SocketAddr>,
+    /// Where node ids 0, 1, … are reached, whatever Metadata says: for relays, which cannot rewrite
+    /// addresses. Empty where Metadata is to be believed.
+    pub brokers: Vec<SocketAddr>,
     /// Processes whose CPU and memory count, by name: `[("gateway", pid)]`.
     pub processes: Vec<(String, u32)>,
     /// Where the profile says TLS: whom to trust, and the name in the certificate.
@@ -37,6 +40,12 @@ impl Target {
         Self { name: name.to_owned(), bootstrap: vec![bootstrap], ..Self::default() }
     }
 
+    /// A system that passes bytes on without rewriting addresses: node id `n` is reached at `brokers[n]`.
+    #[must_use]
+    pub fn relay(name: &str, brokers: Vec<SocketAddr>) -> Self {
+        Self { name: name.to_owned(), bootstrap: brokers.clone(), brokers, ..Self::default() }
+    }
+
     /// With a process that counts.
     #[must_use]
     pub fn process(mut self, name: &str, pid: u32) -> Self {
@@ -51,6 +60,7 @@ impl std::fmt::Debug for Target {
         f.debug_struct("Target")
             .field("name", &self.name)
             .field("bootstrap", &self.bootstrap)
+            .field("brokers", &self.brokers)
             .field("processes", &self.processes)
             .field("tls", &self.tls.is_some())
             .field("tokens", &self.tokens.len())

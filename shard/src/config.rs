@@ -18,6 +18,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::limits::Limits;
+use tidegate_core::words::Principal;
 
 use tidegate_policy::document::{self, Problem};
 pub use tidegate_policy::identity::IssuerConfig;
@@ -344,11 +345,26 @@ pub enum Release {
     Async,
 }
 
-/// Health, metrics, reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Health, metrics, the admin API.
+#[derive(Debug, Clone)]
 pub struct Control {
     /// The address to listen on.
     pub bind: SocketAddr,
+    /// TLS on it; always there where `bind` is not a loopback address.
+    pub tls: Option<ListenerTls>,
+    /// Programs that decide approvals by signed callbacks.
+    pub callbacks: Vec<Callback>,
+}
+
+/// A program that decides approvals by signed callbacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    /// Its name in the URL.
+    pub name: Arc<str>,
+    /// The file that holds the shared secret.
+    pub secret_file: PathBuf,
+    /// Whom its decisions count as.
+    pub approver: Principal,
 }
 
 /// The gateway's own log, on stderr.

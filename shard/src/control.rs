@@ -9,6 +9,7 @@
 mod dispatch;
 mod http;
 mod keys;
+mod listen;
 mod metrics;
 mod reload;
 mod secrets;
@@ -68,6 +69,10 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
             None
         }));
     }
+    let control_tls = config.control.tls.as_ref().map(tls::server).transpose().unwrap_or_else(|error| {
+        wrong.push(format!("control: {error}"));
+        None
+    });
     let mut clients = Vec::new();
     for issuer in &config.identity.issuers {
         match keys::client(issuer, config.identity.ca_file.as_deref()) {
@@ -93,6 +98,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     for (slot, built) in shared.listener_tls.iter().zip(listener_tls) {
         slot.store(built.map(Arc::new));
     }
+    shared.control_tls.store(control_tls.map(Arc::new));
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
     Ok(Prepared { shared, asks, clients })
@@ -176,9 +182,13 @@ async fn run(
     tokio::spawn(topology.run());
     tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, metrics));
 
+    let listener = match listen::HttpListener::new(listener, shared.clone()) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the control address cannot be served"),
+    };
     let app = http::router(http::App { shared, registry, reloads });
     tokio::select! {
-        served = axum::serve(listener, app) => {
+        served = axum::serve(listener, app.into_make_service_with_connect_info::<listen::Peer>()) => {
             if let Err(error) = served {
                 tracing::error!(%error, "the control port is served no longer");
             }

@@ -6,6 +6,7 @@
 
 mod metrics;
 mod readiness;
+mod sessions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 pub use self::metrics::{CachePadded, Counter, Gauge, Histogram, LATENCY_BOUNDS_MICROS, Refusal, ShardMetrics, Step};
 pub use self::readiness::{Condition, Readiness};
+pub use self::sessions::{LiveSession, Sessions};
 use crate::config::Config;
 use crate::data::versions::UpstreamVersions;
 use tidegate_policy::identity::Issuers;
@@ -41,6 +43,8 @@ pub struct Shared {
     /// TLS towards clients, by listener index; `None` where the listener is plain text. New
     /// connections take what is here; open ones keep theirs.
     pub listener_tls: Vec<ArcSwapOption<rustls::ServerConfig>>,
+    /// TLS on the control address; `None` where it is plain HTTP.
+    pub control_tls: ArcSwapOption<rustls::ServerConfig>,
     /// TLS towards brokers; `None` where the upstream is plain text.
     pub upstream_tls: ArcSwapOption<rustls::ClientConfig>,
     /// The gateway's own login at the brokers, with its secret read.
@@ -59,6 +63,8 @@ pub struct Shared {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// Events of the control thread for the evidence; shard 0 writes them.
     pub notices: Notices,
+    /// The sessions that are open now, for lists.
+    pub sessions: Sessions,
     asks: mpsc::Sender<Ask>,
 }
 
@@ -126,6 +132,7 @@ impl Shared {
             policy_version: AtomicU64::new(version),
             issuers: ArcSwap::new(issuers),
             listener_tls: config.listeners.iter().map(|_| ArcSwapOption::empty()).collect(),
+            control_tls: ArcSwapOption::empty(),
             upstream_tls: ArcSwapOption::empty(),
             upstream_login: ArcSwap::new(login),
             cluster: ArcSwap::default(),
@@ -135,6 +142,7 @@ impl Shared {
             readiness: Readiness::new(config.shards),
             shards: (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
             notices: Notices::default(),
+            sessions: Sessions::new(config.shards),
             asks,
         };
         (Arc::new(shared), receiver)

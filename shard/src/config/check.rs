@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tidegate_audit::entry::ENTRY_BYTES_MIN;
 use tidegate_audit::format::FRAME_BYTES_MAX;
+use tidegate_core::words::Principal;
 
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
-    ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls, Mechanism, Release, Target,
-    Upstream, UpstreamSasl, file,
+    Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls, Mechanism,
+    PrincipalFrom, Release, Target, Upstream, UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
@@ -98,13 +99,52 @@ impl Checker<'_> {
         if bind.port() != 0 {
             self.take_port("control.bind", bind);
         }
-        if !bind.ip().is_loopback() {
-            self.warn(
+        if !bind.ip().is_loopback() && control.tls.is_none() {
+            self.complain(
                 "control.bind",
-                format!("{bind} can be reached from other machines, and whoever reaches it may reload the policy"),
+                format!("{bind} can be reached from other machines: set `control.tls`, or bind to 127.0.0.1"),
             );
         }
-        Control { bind }
+        let tls = control.tls.as_ref().map(|tls| ListenerTls {
+            certificate_file: self.readable("control.tls.certificate_file", &tls.certificate_file),
+            key_file: self.readable("control.tls.key_file", &tls.key_file),
+            client_ca_file: None,
+            client_auth: ClientAuth::None,
+            principal_from: PrincipalFrom::CommonName,
+        });
+        Control { bind, tls, callbacks: self.callbacks(&control.callbacks) }
+    }
+
+    fn callbacks(&mut self, callbacks: &[file::Callback]) -> Vec<Callback> {
+        let mut names = HashSet::new();
+        let mut checked = Vec::new();
+        for (index, callback) in callbacks.iter().enumerate() {
+            let path = format!("control.callbacks[{index}]");
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let fits = (1..=64).contains(&callback.name.len()) && callback.name.chars().all(allowed);
+            if !fits || !names.insert(callback.name.as_str()) {
+                self.complain(
+                    format!("{path}.name"),
+                    "must have 1 to 64 letters, digits, `-` or `_`, and be no other callback's name",
+                );
+            }
+            let approver = &callback.approver;
+            if approver.name.is_empty() || approver.groups.iter().any(String::is_empty) {
+                self.complain(format!("{path}.approver"), "needs a name, and no group may be empty");
+            }
+            let name: Arc<str> = Arc::from(approver.name.as_str());
+            checked.push(Callback {
+                name: Arc::from(callback.name.as_str()),
+                secret_file: self.readable(&format!("{path}.secret_file"), &callback.secret_file),
+                approver: Principal {
+                    issuer: Arc::from(approver.issuer.as_deref().unwrap_or("callback")),
+                    subject: approver.subject.as_deref().map_or_else(|| name.clone(), Arc::from),
+                    name,
+                    groups: approver.groups.iter().map(|group| Arc::from(group.as_str())).collect(),
+                },
+            });
+        }
+        checked
     }
 
     fn shards(&mut self, shards: &Written<Shards>, cores: usize) -> usize {

@@ -211,16 +211,59 @@ const fn segment_bytes() -> u64 {
     64 * 1024 * 1024
 }
 
-/// Health, metrics, reload: plain HTTP, for the machine itself and its orchestrator.
+/// Health, metrics, and the admin API: grants, approvals, revocations.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Control {
-    /// The address to listen on. Whoever reaches it may reload the policy file: keep it local.
+    /// The address to listen on. Anything but the loopback needs `tls`: tokens come through here.
     pub bind: Written<SocketAddr>,
+    /// TLS on this address; without it, it is plain HTTP.
+    pub tls: Option<ControlTls>,
+    /// Programs that may decide approvals by signed callbacks, each as one approver.
+    pub callbacks: Vec<Callback>,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { bind: Written::unwritten(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9644)) }
+        let bind = Written::unwritten(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9644));
+        Self { bind, tls: None, callbacks: Vec::new() }
     }
+}
+
+/// TLS on the control address.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControlTls {
+    /// The certificate chain, PEM, the leaf first. Reloaded when it changes.
+    pub certificate_file: PathBuf,
+    /// The private key, PEM. Reloaded when it changes.
+    pub key_file: PathBuf,
+}
+
+/// A program that decides approvals with requests signed by a shared secret, at `POST /v1/callbacks/NAME`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Callback {
+    /// Its name in the URL and in evidence: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The file that holds the secret, 32 bytes or more; a newline at the end is left out. Read with every
+    /// callback, so that it can be rotated.
+    pub secret_file: PathBuf,
+    /// Whom its decisions count as.
+    pub approver: CallbackApprover,
+}
+
+/// The identity that a callback's decisions count as.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackApprover {
+    /// The principal's name.
+    pub name: String,
+    /// The principal's issuer; by default `callback`.
+    pub issuer: Option<String>,
+    /// The principal's subject at the issuer; by default its name.
+    pub subject: Option<String>,
+    /// The principal's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }

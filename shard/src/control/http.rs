@@ -1,15 +1,17 @@
-//! The control port: `/livez`, `/readyz`, `/metrics`, `/version`, `POST /reload`.
+//! The control address: `/livez`, `/readyz`, `/metrics`, `/version`, and `POST /reload` for the machine
+//! itself. Everything that needs to know who asks is in `admin`.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
+use super::listen::Peer;
 use super::reload::ReloadRequest;
 use crate::shared::Shared;
 
@@ -67,7 +69,12 @@ async fn version(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Reloads everything: 200 and the report, 422 where something was refused.
-async fn reload(State(app): State<Arc<App>>) -> Response {
+///
+/// Only from the loopback, as SIGHUP is: others use `POST /v1/reload`, which asks who they are.
+async fn reload(ConnectInfo(peer): ConnectInfo<Peer>, State(app): State<Arc<App>>) -> Response {
+    if !peer.0.ip().is_loopback() {
+        return (StatusCode::FORBIDDEN, "only from this machine; see POST /v1/reload\n").into_response();
+    }
     let (reply, report) = oneshot::channel();
     if app.reloads.send(reply).await.is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();

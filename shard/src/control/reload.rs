@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::metrics::ControlMetrics;
 use super::watch::Watch;
 use super::{now, secrets, tls};
-use crate::config::Config;
+use crate::config::{Config, ListenerTls};
 use crate::shared::Shared;
 
 /// How often files are looked at.
@@ -123,6 +123,7 @@ pub(super) struct Reloader {
     metrics: Arc<ControlMetrics>,
     policy: Watch,
     listeners: Vec<Watch>,
+    control: Watch,
     upstream: Watch,
 }
 
@@ -130,15 +131,11 @@ impl Reloader {
     /// Everything is as it was read at the start.
     #[must_use]
     pub(super) fn new(config: Arc<Config>, shared: Arc<Shared>, metrics: Arc<ControlMetrics>) -> Self {
-        let listeners = config.listeners.iter().map(|listener| {
-            let files = listener.tls.iter().flat_map(|tls| {
-                [Some(&tls.certificate_file), Some(&tls.key_file), tls.client_ca_file.as_ref()].into_iter().flatten()
-            });
-            Watch::new(files.cloned().collect())
-        });
+        let listeners = config.listeners.iter().map(|listener| Watch::new(tls_files(listener.tls.as_ref())));
         Self {
             policy: Watch::new(policy_files(&config, &shared.policy.load())),
             listeners: listeners.collect(),
+            control: Watch::new(tls_files(config.control.tls.as_ref())),
             upstream: Watch::new(upstream_files(&config)),
             config,
             shared,
@@ -172,6 +169,9 @@ impl Reloader {
                 self.reload_listener(index);
             }
         }
+        if self.control.changed() {
+            self.reload_control();
+        }
         if self.upstream.changed() {
             self.reload_upstream();
         }
@@ -183,6 +183,7 @@ impl Reloader {
         for index in 0..self.listeners.len() {
             problems.extend(self.reload_listener(index));
         }
+        problems.extend(self.reload_control());
         problems.extend(self.reload_upstream());
         Report { ok: problems.is_empty(), policy_version: self.shared.policy.load().version(), problems }
     }
@@ -252,6 +253,25 @@ impl Reloader {
         }
     }
 
+    fn reload_control(&mut self) -> Option<ReportedProblem> {
+        self.control.take();
+        let files = self.config.control.tls.as_ref()?;
+        let built = tls::server(files);
+        self.metrics.reloaded("tls", built.is_ok());
+        self.note_reconfigured("certificate of the control address", built.as_ref().err());
+        match built {
+            Ok(config) => {
+                self.shared.control_tls.store(Some(Arc::new(config)));
+                tracing::info!("certificate of the control address loaded; new connections get it");
+                None
+            }
+            Err(error) => {
+                tracing::error!("certificate of the control address refused: {error}; the old one stays in use");
+                Some(ReportedProblem::of_file(files.certificate_file.clone(), error.to_string()))
+            }
+        }
+    }
+
     fn reload_upstream(&mut self) -> Vec<ReportedProblem> {
         self.upstream.take();
         let mut problems = Vec::new();
@@ -299,6 +319,13 @@ fn policy_files(config: &Config, policy: &Snapshot) -> Vec<PathBuf> {
     let folder = config.policy_file.parent().unwrap_or(Path::new(""));
     let keys = policy.key_files().iter().map(|file| folder.join(file));
     std::iter::once(config.policy_file.clone()).chain(keys).collect()
+}
+
+fn tls_files(tls: Option<&ListenerTls>) -> Vec<PathBuf> {
+    let files = tls.iter().flat_map(|tls| {
+        [Some(&tls.certificate_file), Some(&tls.key_file), tls.client_ca_file.as_ref()].into_iter().flatten()
+    });
+    files.cloned().collect()
 }
 
 fn upstream_files(config: &Config) -> Vec<PathBuf> {

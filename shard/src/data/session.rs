@@ -27,7 +27,7 @@ use super::shard::Shard;
 use super::stage::{Decide, Draft, Request, Respond, Scope};
 use super::versions::UpstreamVersions;
 use crate::config::{Listener, Target};
-use crate::shared::{Refusal, ShardMetrics};
+use crate::shared::{LiveSession, Refusal, ShardMetrics};
 use crate::upstream::UpstreamLogin;
 
 /// Where a connection stands.
@@ -315,10 +315,27 @@ impl Session {
         if !std::mem::replace(&mut self.started, true) {
             shard.metrics.sessions.increment();
         }
+        self.enter(shard, now);
         let mut event = self.event(Kind::SessionStart, now);
         event.outcome = Outcome::Allowed as i32;
         event.detail = how;
         shard.evidence.append(&event)
+    }
+
+    /// Has lists of open sessions show this one.
+    fn enter(&self, shard: &Shard, now: Timestamp) {
+        let Some(principal) = self.principal.clone() else { return };
+        let live = LiveSession {
+            id: self.id,
+            principal,
+            client_address: Arc::from(self.client_address.as_str()),
+            client_id: self.client_id.clone(),
+            listener: self.listener(shard).name.clone(),
+            broker: self.broker(),
+            since: now,
+            expires: self.expires,
+        };
+        shard.shared.sessions.enter(shard.id, live);
     }
 
     fn take_view(&mut self, view: View, now: Timestamp) {
@@ -433,6 +450,7 @@ impl Session {
             self.fail(shard, failure, now);
         }
         if std::mem::take(&mut self.started) {
+            shard.shared.sessions.leave(shard.id, self.id);
             let mut event = self.event(Kind::SessionEnd, now);
             event.latency_micros = u64::try_from(now.0 - self.accepted.0).unwrap_or(0);
             shard.evidence.append(&event);

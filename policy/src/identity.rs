@@ -9,6 +9,7 @@
 //! 3. [`token`]: [`verify`] itself, in the order of its checks.
 //! 4. [`error`]: why a token is refused.
 //! 5. [`refresh`]: when keys should be fetched (anew).
+//! 6. [`saml`]: the same for assertions of SAML identity providers.
 //!
 //! Invariants: the algorithm is one that configuration allows and that the key itself fits, never what the token's
 //! header wishes; no HMAC is representable; no message contains the token.
@@ -17,6 +18,7 @@ pub mod config;
 pub mod error;
 pub mod keys;
 pub mod refresh;
+pub mod saml;
 pub mod token;
 
 pub use config::{IssuerConfig, SigningAlgorithm};

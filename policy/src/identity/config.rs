@@ -181,13 +181,7 @@ impl IssuerConfig {
     /// Whether keys or discovery may be fetched from `url`: HTTPS, or plain HTTP on the loopback or where allowed.
     #[must_use]
     pub fn may_fetch(&self, url: &str) -> bool {
-        let Some((scheme, rest)) = url.split_once("://") else { return false };
-        let host = host_of(rest);
-        match scheme.to_ascii_lowercase().as_str() {
-            "https" => !host.is_empty(),
-            "http" => !host.is_empty() && (self.allow_plain_http || is_loopback(host)),
-            _ => false,
-        }
+        is_fetchable(url, self.allow_plain_http)
     }
 
     /// Everything that is wrong, each with the key it is about; empty where nothing is.
@@ -227,6 +221,17 @@ impl IssuerConfig {
             }
         }
         problems
+    }
+}
+
+/// Whether keys may come from `url`: HTTPS, or plain HTTP on the loopback or where that is allowed.
+pub(crate) fn is_fetchable(url: &str, allow_plain_http: bool) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let host = host_of(rest);
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" => !host.is_empty(),
+        "http" => !host.is_empty() && (allow_plain_http || is_loopback(host)),
+        _ => false,
     }
 }
 

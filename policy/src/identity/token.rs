@@ -239,7 +239,7 @@ fn name_in<'a>(claims: &'a Map<String, Value>, claim: &str) -> Result<&'a str, T
 }
 
 /// A name that can stand in policy, logs and evidence.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control)
 }
 

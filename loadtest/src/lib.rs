@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //! 1. [`profile`]: what load is wanted, as file and flags. [`target`]: which system gets it.
-//! 2. `payload`: records and batches from a seed, with labelled personal data. `wire`: requests
+//! 2. [`payload`]: records and batches from a seed, with labelled personal data. `wire`: requests
 //!    encoded once, responses read in place.
 //! 3. `blackhole`: an upstream cluster in memory, fast enough not to be what limits.
 //! 4. `generator`: connections that send and read, paced; what they saw goes into histograms.
@@ -21,11 +21,4 @@
 //! ```
 
 pub mod cli;
-pub mod proc;
-pub mod profile;
-pub mod relay;
-pub mod result;
-pub mod run;
-pub mod stage;
-pub mod statistics;
-pub mod target;
+pub mod payload;

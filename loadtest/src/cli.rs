@@ -4,6 +4,7 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod blackhole;
 mod run;
 
 use std::io::{IsTerminal as _, stderr};
@@ -29,7 +30,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Put one load on one system
-    Run(run::Run),
+    Run(Box<run::Run>),
+    /// Brokers in memory that acknowledge everything and serve prepared batches
+    Blackhole(Box<blackhole::Run>),
     /// A byte relay that looks at nothing: what the gateway is compared with
     Relay(crate::relay::Relay),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Blackhole(blackhole) => blackhole.run(),
         Command::Relay(relay) => relay.run().map_err(Failure::from),
     };
     match done {

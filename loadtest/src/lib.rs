@@ -2,9 +2,9 @@
 //!
 //! Reading order:
 //! 1. [`profile`]: what load is wanted, as file and flags. [`target`]: which system gets it.
-//! 2. [`payload`]: records and batches from a seed, with labelled personal data. `wire`: requests
+//! 2. [`payload`]: records and batches from a seed, with labelled personal data. [`wire`]: requests
 //!    encoded once, responses read in place.
-//! 3. `blackhole`: an upstream cluster in memory, fast enough not to be what limits.
+//! 3. [`blackhole`]: an upstream cluster in memory, fast enough not to be what limits.
 //! 4. `generator`: connections that send and read, paced; what they saw goes into histograms.
 //! 5. `gateway` and [`stage`]: a real gateway with issuer, policy and evidence, and everything one
 //!    run needs started by itself.
@@ -20,5 +20,14 @@
 //!                        result ←─── oracle (journal, evidence)
 //! ```
 
+pub mod blackhole;
 pub mod cli;
+pub mod link;
 pub mod payload;
+pub mod profile;
+pub mod relay;
+pub mod result;
+pub mod run;
+pub mod stage;
+pub mod target;
+pub mod wire;

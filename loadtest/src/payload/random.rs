@@ -13,18 +13,18 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// A number under `bound`; 0 where that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias is under 2⁻³² for the bounds used here.
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// One of `choices`.
@@ -41,7 +41,7 @@ impl Random {
     /// A waiting time of a Poisson process with `rate` events a second, in seconds.
     pub fn exponential(&mut self, rate: f64) -> f64 {
         // In (0, 1], so that the logarithm is finite.
-        let unit = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        let unit = ((self.number() >> 11) + 1) as f64 / (1u64 << 53) as f64;
         -unit.ln() / rate
     }
 }

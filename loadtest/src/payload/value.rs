@@ -100,7 +100,7 @@ impl Value {
     fn full(&mut self, index: usize, personal: bool, random: &mut Random) {
         self.text(&format!(
             "{{\"event\":\"order.placed\",\"id\":\"{:08x}-0b51-4b42-9f5e-{index:012}\",\"ts\":17{:011},",
-            random.next() as u32,
+            random.number() as u32,
             random.below(100_000_000_000)
         ));
         self.text("\"created\":\"2026-03-01T12:34:56.789+02:00\",\"customer\":{\"ref\":\"");

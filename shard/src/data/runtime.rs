@@ -41,6 +41,9 @@ const PULSE: Duration = Duration::from_millis(50);
 /// A shard's thread.
 pub type ShardThread = glommio::ExecutorJoinHandle<anyhow::Result<()>>;
 
+/// A future that runs by itself; it ends when done or when the handle is dropped.
+pub type Task<T> = glommio::Task<T>;
+
 /// Starts a thread with an executor pinned to `cpu` that runs the future `start` makes.
 ///
 /// # Errors
@@ -50,7 +53,19 @@ where
     S: FnOnce() -> F + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + 'static,
 {
-    LocalExecutorBuilder::new(Placement::Fixed(cpu))
+    spawn_executor(name, Some(cpu), start)
+}
+
+/// As [`spawn_shard`], but where `cpu` is `None` the kernel places the thread: for what is no shard.
+///
+/// # Errors
+/// Where the thread, the pinning or the ring cannot be had.
+pub fn spawn_executor<S, F>(name: &str, cpu: Option<usize>, start: S) -> io::Result<ShardThread>
+where
+    S: FnOnce() -> F + Send + 'static,
+    F: Future<Output = anyhow::Result<()>> + 'static,
+{
+    LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .preempt_timer(PREEMPT)

@@ -13,7 +13,7 @@ use crate::format::{FRAME_HEADER_BYTES, FrameType, begin_frame, finish_frame};
 pub const ENTRY_BYTES_MIN: usize = 8 * 1024;
 
 /// Longest text that survives in an event that is over the limit even without its lists, in bytes.
-/// Eight texts of it, and the fixed fields, stay under [`ENTRY_BYTES_MIN`].
+/// Nine texts of it, and the fixed fields, stay under [`ENTRY_BYTES_MIN`].
 const CUT_TEXT_BYTES: usize = 768;
 
 /// Appends `event` as a frame to `buffer`, cut to `entry_bytes_max` (the frame's header included).
@@ -45,6 +45,7 @@ fn cut(event: &Event, bytes_max: usize) -> Event {
             &mut left.client_id,
             &mut left.api,
             &mut left.detail,
+            &mut left.approval,
         ] {
             cut_text(text);
         }
@@ -143,6 +144,7 @@ mod tests {
             client_id: text.clone(),
             api: text.clone(),
             detail: text.clone(),
+            approval: text.clone(),
             resources: vec![ResourceUse { name: text.clone(), ..Default::default() }],
             findings: vec![FindingCount { class: text.clone(), ..Default::default() }; 9],
             upstream_errors: vec![-1; 10_000],

@@ -28,6 +28,7 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::PolicyRefused) => "policy_refused",
         Ok(Kind::Gap) => "gap",
         Ok(Kind::Reconfigured) => "reconfigured",
+        Ok(Kind::Control) => "control",
     }
 }
 
@@ -122,6 +123,8 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_micros: Option<u64>,
     #[serde(skip_serializing_if = "str::is_empty")]
+    approval: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     detail: &'a str,
 }
 
@@ -191,6 +194,7 @@ impl<'a> View<'a> {
             request_bytes: counted(event.request_bytes),
             response_bytes: counted(event.response_bytes),
             latency_micros: counted(event.latency_micros),
+            approval: &event.approval,
             detail: &event.detail,
         }
     }

@@ -76,6 +76,9 @@ pub struct Event {
     /// The upstream broker's node id; -1 for the bootstrap address.
     #[prost(sint32, tag = "22")]
     pub broker: i32,
+    /// The approval that the entry is part of the story of; empty where there is none.
+    #[prost(string, tag = "23")]
+    pub approval: String,
 }
 
 /// What kind of entry this is.
@@ -105,6 +108,8 @@ pub enum Kind {
     Gap = 10,
     /// A certificate, key or secret in use changed, or a new one was refused.
     Reconfigured = 11,
+    /// An event of the control log: a request, a decision, a revocation, a key.
+    Control = 12,
 }
 
 /// How an exchange ended, seen by policy.

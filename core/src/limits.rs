@@ -54,6 +54,18 @@ pub struct Limits {
     pub evidence_entry_bytes_max: u32,
     /// Bytes of evidence that may wait for being written in one shard. At the bound the shard stops reading requests.
     pub evidence_pending_bytes_max: u32,
+    /// Requests for grants and held operations that nobody has decided. Over it the next is refused.
+    pub pending_approvals_max: u32,
+    /// Of these, one principal's. Over it its next is refused.
+    pub pending_approvals_per_principal_max: u32,
+    /// Run-time grants in force or to come. Over it no more are asked for or approved.
+    pub run_time_grants_max: u32,
+    /// Revoked sessions, tokens and principals that are remembered, each. Over it a revocation is refused,
+    /// loudly: the list is to be looked at.
+    pub revocations_max: u32,
+    /// Milliseconds that a client is kept waiting for an approver, whatever a policy says. Less than the 30 s after
+    /// which clients give up by default (`request.timeout.ms`).
+    pub hold_millis_max: u32,
 }
 
 impl Default for Limits {
@@ -75,6 +87,11 @@ impl Default for Limits {
             token_bytes_max: 64 * 1024,
             evidence_entry_bytes_max: 1024 * 1024,
             evidence_pending_bytes_max: 16 * 1024 * 1024,
+            pending_approvals_max: 10_000,
+            pending_approvals_per_principal_max: 100,
+            run_time_grants_max: 10_000,
+            revocations_max: 100_000,
+            hold_millis_max: 25_000,
         }
     }
 }

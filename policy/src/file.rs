@@ -3,10 +3,16 @@
 //!
 //! Nothing here decides; [`crate::snapshot`] checks what a schema cannot say and compiles.
 
+mod authority;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_core::words::{DataClass, Direction, Operation};
 
+pub use self::authority::{
+    Approvers, AutomaticRule, BreakGlassRule, ConfigChange, HeldKind, HoldRule, NotifyEvent, NotifyKind, NotifyRule,
+    RequestRule, RolesRule, UnlessRule,
+};
 use crate::document::text::{DayRange, Moment, PartitionRange, TimeOfDay, ZoneName};
 
 /// Who may do what, when and why, and what is masked on the way. What no grant allows is denied.
@@ -30,6 +36,21 @@ pub struct PolicyFile {
     /// and the principal decides, so put the particular before the general.
     #[serde(default)]
     pub masks: Vec<MaskRule>,
+    /// Who may ask for which grants at run time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestRule>,
+    /// Which operations wait for an approver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldRule>,
+    /// What may be opened in an emergency without asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<BreakGlassRule>,
+    /// Who may do what through the admin API.
+    #[serde(default, skip_serializing_if = "RolesRule::is_empty")]
+    pub roles: RolesRule,
+    /// Who is told of requests and decisions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<NotifyRule>,
 }
 
 /// A secret that mask rules name.

@@ -99,6 +99,16 @@ impl Pattern {
             Self::Prefix(prefix) => name.starts_with(&**prefix),
         }
     }
+
+    /// Whether every name that `other` means is meant.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Literal(name)) => self.matches(name),
+            (Self::Prefix(prefix), Self::Prefix(other)) => other.starts_with(&**prefix),
+            _ => false,
+        }
+    }
 }
 
 /// A resource of a grant.
@@ -108,6 +118,20 @@ pub(crate) struct Scope {
     pub(crate) pattern: Pattern,
     /// Of a topic, only these partitions.
     pub(crate) partitions: Option<Arc<[PartitionRange]>>,
+}
+
+impl Scope {
+    /// Whether all of `other` lies within. Ranges that only together cover another do not count.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        let partitions = match (&self.partitions, &other.partitions) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(most), Some(wanted)) => wanted
+                .iter()
+                .all(|range| most.iter().any(|outer| outer.first <= range.first && range.last <= outer.last)),
+        };
+        self.kind == other.kind && self.pattern.includes(&other.pattern) && partitions
+    }
 }
 
 /// Who is meant.

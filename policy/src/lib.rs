@@ -1,5 +1,6 @@
 //! Tidegate decides here. No socket, no clock: keys and time are arguments.
 
+pub mod authority;
 #[cfg(feature = "corpus")]
 pub mod corpus;
 pub mod document;

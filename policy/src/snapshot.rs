@@ -8,11 +8,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tidegate_core::words::{Operation, Principal, Timestamp};
+use tidegate_core::words::{Operation, Principal, SessionId, Timestamp};
 
+use crate::authority::Standing;
+use crate::authority::rules::{Role, Rules};
 use crate::document::{self, Parsed, Problem};
 use crate::file::{
-    GrantRule, Identity, MaskRule, NameRule, OnUnparseable, OperationRule, OperatorRule, PartitionsRule, PolicyFile,
+    GrantRule, Identity, MaskRule, NameRule, NotifyRule, OnUnparseable, OperationRule, OperatorRule, PartitionsRule,
+    PolicyFile, ResourceRule,
 };
 use crate::grant::{Denials, Grant, Named, Operations, Pattern, Scope, Who};
 use crate::mask::Operator;
@@ -21,18 +24,27 @@ use crate::view::{MaskInView, View};
 use crate::window::Schedule;
 
 mod check;
+mod rules;
 
 /// Gives the bytes of a key file, by its path as it stands in the policy, or says why it cannot.
 pub type ReadKey<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 
-/// One version of the policy, compiled.
+/// One version of the policy, compiled, with what stands beside it at run time.
 #[derive(Debug)]
 pub struct Snapshot {
     version: u64,
+    compiled: Arc<Compiled>,
+    standing: Arc<Standing>,
+}
+
+/// What the policy file says.
+#[derive(Debug)]
+struct Compiled {
     fingerprint: Arc<str>,
     on_unparseable: OnUnparseable,
     grants: Vec<Arc<Grant>>,
     masks: Vec<Mask>,
+    rules: Rules,
     key_files: Vec<String>,
 }
 
@@ -78,14 +90,62 @@ impl Snapshot {
             return Err(problems);
         }
         let policy = &file.value;
-        Ok(Self {
-            version,
+        let compiled = Compiled {
             fingerprint: fingerprint(policy, &keys).into(),
             on_unparseable: policy.on_unparseable,
             grants: policy.grants.iter().map(|rule| Arc::new(grant(rule))).collect(),
             masks: policy.masks.iter().map(|rule| mask(rule, &keys)).collect(),
+            rules: rules::compile(policy),
             key_files: policy.keys.iter().map(|key| key.file.clone()).collect(),
-        })
+        };
+        Ok(Self { version, compiled: Arc::new(compiled), standing: Arc::default() })
+    }
+
+    /// The same policy with what the control log adds to it now. What is compiled is shared.
+    #[must_use]
+    pub fn with_standing(&self, version: u64, standing: Arc<Standing>) -> Self {
+        Self { version, compiled: self.compiled.clone(), standing }
+    }
+
+    /// What the control log adds to the policy.
+    #[must_use]
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    /// Why `principal`, its session or its token counts no longer; `None` where they do. Hash lookups without
+    /// allocation, for a session to make when the version has changed.
+    #[must_use]
+    pub fn revoked(&self, principal: &Principal, session: &SessionId, token_id: Option<&str>) -> Option<&str> {
+        self.standing.revoked(principal, session, token_id)
+    }
+
+    /// Whether the policy gives `principal` a role at the admin API.
+    #[must_use]
+    pub fn has_role(&self, principal: &Principal, role: Role) -> bool {
+        self.compiled.rules.roles.has(principal, role)
+    }
+
+    /// The roles of `principal` at the admin API.
+    #[must_use]
+    pub fn roles(&self, principal: &Principal) -> Vec<Role> {
+        Role::ALL.into_iter().filter(|role| self.has_role(principal, *role)).collect()
+    }
+
+    /// The rule of `holds` with this name.
+    #[must_use]
+    pub fn hold_rule(&self, name: &str) -> Option<&Arc<crate::authority::HoldRule>> {
+        self.compiled.rules.holds.iter().find(|rule| *rule.name == *name)
+    }
+
+    /// Who is told of requests and decisions.
+    #[must_use]
+    pub fn notify(&self) -> &[NotifyRule] {
+        &self.compiled.rules.notify
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.compiled.rules
     }
 
     /// The version, as the caller gave it; every evidence entry carries it.
@@ -98,40 +158,43 @@ impl Snapshot {
     /// file do not change it.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+        &self.compiled.fingerprint
     }
 
     /// The key files that the policy names, as it names them; when one changes, the policy is to be
     /// read anew.
     #[must_use]
     pub fn key_files(&self) -> &[String] {
-        &self.key_files
+        &self.compiled.key_files
     }
 
     /// What happens to records that mask rules apply to but that cannot be parsed.
     #[must_use]
     pub fn on_unparseable(&self) -> OnUnparseable {
-        self.on_unparseable
+        self.compiled.on_unparseable
     }
 
     /// How many grants and mask rules there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        (self.grants.len(), self.masks.len())
+        (self.compiled.grants.len(), self.compiled.masks.len())
     }
 
-    /// What `principal` may do, and what is masked for it.
+    /// What `principal` may do by the file and by run-time grants, what is masked for it and what waits for an approver.
     #[must_use]
     pub fn view(&self, principal: &Principal) -> View {
-        let grants = self.grants.iter().filter(|grant| grant.who.grants_to(principal)).cloned();
-        let masks = self.masks.iter().filter(|mask| mask.who.masks_for(principal)).map(|mask| {
+        let compiled = &self.compiled;
+        let grants = compiled.grants.iter().filter(|grant| grant.who.grants_to(principal)).cloned();
+        let grants = grants.chain(self.standing.grants_of(principal));
+        let masks = compiled.masks.iter().filter(|mask| mask.who.masks_for(principal)).map(|mask| {
             let mut rule = mask.rule.clone();
             if mask.except.names(principal) {
                 rule.operator = Operator::None;
             }
             rule
         });
-        View::new(self.version, self.on_unparseable, grants, masks.collect())
+        let holds = compiled.rules.holds.iter().filter(|rule| rule.holds_for(principal)).cloned();
+        View::new(self.version, compiled.on_unparseable, grants, masks.collect()).with_holds(holds.collect())
     }
 }
 
@@ -165,12 +228,44 @@ fn grant(rule: &GrantRule) -> Grant {
     }
 }
 
-fn operations(rules: &[OperationRule]) -> Vec<Operation> {
+pub(crate) fn operations(rules: &[OperationRule]) -> Vec<Operation> {
     let all = |rule: &OperationRule| match rule {
         OperationRule::One(operation) => vec![*operation],
         OperationRule::All(_) => Operation::ALL.to_vec(),
     };
     rules.iter().flat_map(all).collect()
+}
+
+/// Whether a request for a grant makes sense: the checks of a policy file's grants, with the first problem's words.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn check_request(
+    purpose: &str,
+    resources: &[ResourceRule],
+    operations: &[OperationRule],
+) -> Result<(), String> {
+    let grant = GrantRule {
+        name: "request".to_owned(),
+        purpose: purpose.to_owned(),
+        principals: Vec::new(),
+        groups: Vec::new(),
+        everyone: true,
+        resources: resources.to_vec(),
+        operations: operations.to_vec(),
+        not_before: None,
+        not_after: None,
+        windows: Vec::new(),
+    };
+    // JSON is YAML, so what is held against the schema and the checks is what a file would be.
+    let text = serde_json::json!({ "version": 1, "grants": [grant] }).to_string();
+    Snapshot::read(&text, "request", 0).map(drop).map_err(|problems| {
+        let first = problems.first();
+        first.map_or_else(String::new, |problem| {
+            let path = problem.path.trim_start_matches("grants[0]").trim_start_matches('.');
+            format!("{path}: {}", problem.message)
+        })
+    })
 }
 
 fn who(principals: &[Identity], groups: &[Identity], everyone: bool) -> Who {
@@ -192,7 +287,7 @@ fn named(identity: &Identity) -> Named {
 }
 
 /// The resource's kind and name; `None` where the rule names none, which the checks refuse.
-fn scope(rule: &crate::file::ResourceRule) -> Option<Scope> {
+pub(crate) fn scope(rule: &ResourceRule) -> Option<Scope> {
     let (kind, name) = check::kinds(rule).into_iter().next()?;
     let ranges = |partitions: &Vec<PartitionsRule>| partitions.iter().map(check::range).collect();
     Some(Scope { kind, pattern: name.map_or(Pattern::Any, pattern), partitions: rule.partitions.as_ref().map(ranges) })

@@ -12,6 +12,7 @@ use tidegate_core::words::{DataClass, Direction, Operation, Resource, Timestamp}
 
 pub use crate::mask::MaskPlan;
 
+use crate::authority::{HeldKind, HoldRule};
 use crate::document::text::PartitionRange;
 use crate::file::OnUnparseable;
 use crate::grant::{Grant, Kind, Operations, Pattern};
@@ -52,6 +53,8 @@ pub struct View {
     users: Index,
     /// In the file's order.
     masks: Vec<MaskInView>,
+    /// In the file's order.
+    holds: Vec<Arc<HoldRule>>,
     plans: [RefCell<Plans>; 2],
     no_grant: Arc<str>,
     no_purpose: Arc<str>,
@@ -112,6 +115,7 @@ impl View {
             delegation_tokens: Index::default(),
             users: Index::default(),
             masks,
+            holds: Vec::new(),
             plans: Default::default(),
             no_grant: Arc::from("no grant"),
             no_purpose: Arc::from(""),
@@ -124,6 +128,23 @@ impl View {
             view.grants.push(Held { grant, span: Cell::new(Span::NEVER) });
         }
         view
+    }
+
+    pub(crate) fn with_holds(self, holds: Vec<Arc<HoldRule>>) -> Self {
+        Self { holds, ..self }
+    }
+
+    /// Whether any rule could make an operation of this principal wait. False costs nothing more.
+    #[must_use]
+    pub fn has_holds(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
+    /// The first rule in the file that makes an operation of this kind wait, on this topic and this configuration;
+    /// `None` where it has none. Allocates nothing.
+    #[must_use]
+    pub fn hold_rule(&self, kind: HeldKind, topic: Option<&str>, config: Option<&str>) -> Option<&Arc<HoldRule>> {
+        self.holds.iter().find(|rule| rule.matches(kind, topic, config))
     }
 
     /// The version of the snapshot this was compiled from.

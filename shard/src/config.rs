@@ -45,6 +45,8 @@ pub struct Config {
     pub policy_file: PathBuf,
     /// The evidence.
     pub evidence: Evidence,
+    /// The control log.
+    pub authority: AuthorityConfig,
     /// Health, metrics, reload.
     pub control: Control,
     /// How long in-flight requests may take to finish after SIGTERM.
@@ -213,6 +215,13 @@ pub struct Evidence {
     pub signing_key_file: Option<PathBuf>,
     /// How often new entries are signed.
     pub checkpoint_interval: Duration,
+}
+
+/// The control log.
+#[derive(Debug, Clone)]
+pub struct AuthorityConfig {
+    /// The folder of the control log's file.
+    pub directory: PathBuf,
 }
 
 /// Whether clients show a certificate.

@@ -2,10 +2,11 @@
 //!
 //! Reading order: [`prepare`] reads policy, keys' files and secrets before anything binds; [`start`]
 //! runs the thread, which does `signals`, `http`, `keys` (issuers' signing keys), `topology` (the
-//! brokers' addresses) and `reload`. `tls`, `secrets` and `watch` serve them, `metrics` counts.
+//! brokers' addresses), `reload` and `authority` (the control log). `tls`, `secrets` and `watch` serve them, `metrics` counts.
 //!
 //! It never touches a record, and no shard ever waits for it.
 
+pub mod authority;
 mod dispatch;
 mod http;
 mod keys;
@@ -52,6 +53,7 @@ pub struct Prepared {
     asks: mpsc::Receiver<Ask>,
     /// How each issuer's keys are fetched, in the order of the configuration.
     clients: Vec<reqwest::Client>,
+    authority: authority::Opened,
 }
 
 /// Reads the policy, certificates, keys and secrets that the configuration names.
@@ -93,6 +95,10 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
         }
     };
 
+    // Last: it makes a file and takes a lock, which what else is wrong should not leave behind.
+    let authority = authority::open(config).map_err(|error| PrepareError::Files(vec![format!("{error:#}")]))?;
+    let policy = policy.with_standing(policy.version(), authority.authority().standing(now()));
+
     let issuers = Issuers::new(config.identity.issuers.iter().cloned());
     let (shared, asks) = Shared::new(config, Arc::new(policy), Arc::new(issuers), Arc::new(login));
     for (slot, built) in shared.listener_tls.iter().zip(listener_tls) {
@@ -101,7 +107,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     shared.control_tls.store(control_tls.map(Arc::new));
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
-    Ok(Prepared { shared, asks, clients })
+    Ok(Prepared { shared, asks, clients, authority })
 }
 
 /// The running control thread.
@@ -160,12 +166,13 @@ async fn run(
     signals: signals::Signals,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Prepared { shared, asks, clients } = prepared;
+    let Prepared { shared, asks, clients, authority } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
     let registry = metrics::registry(&shared, &metrics);
 
+    let authority = authority.start(shared.clone(), metrics.clone());
     let (reloads, reload_requests) = mpsc::channel(8);
     let reloader = reload::Reloader::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(reloader.run(reload_requests));
@@ -180,7 +187,7 @@ async fn run(
     }
     let (topology, topology_asks) = topology::Topology::new(config, shared.clone(), metrics.clone());
     tokio::spawn(topology.run());
-    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, metrics));
+    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, authority, metrics));
 
     let listener = match listen::HttpListener::new(listener, shared.clone()) {
         Ok(listener) => listener,

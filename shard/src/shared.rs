@@ -22,6 +22,7 @@ pub use self::readiness::{Condition, Readiness};
 pub use self::sessions::{LiveSession, Sessions};
 use crate::config::Config;
 use crate::data::versions::UpstreamVersions;
+use tidegate_policy::authority::{ApprovalId, Approvals, HeldOperation};
 use tidegate_policy::identity::Issuers;
 use tidegate_policy::snapshot::Snapshot;
 
@@ -30,7 +31,7 @@ use tidegate_policy::snapshot::Snapshot;
 const ASKS_MAX: usize = 1024;
 
 /// Notices that wait for shard 0. At the bound the oldest is dropped and counted.
-const NOTICES_MAX: usize = 256;
+const NOTICES_MAX: usize = 16 * 1024;
 
 /// Everything that crosses between the control thread and the shards.
 pub struct Shared {
@@ -38,6 +39,10 @@ pub struct Shared {
     pub policy: ArcSwap<Snapshot>,
     /// The version of `policy`, bumped after the swap: equal means nothing to do.
     pub policy_version: AtomicU64,
+    /// Where questions about held operations stand.
+    pub approvals: ArcSwap<Approvals>,
+    /// The version of `approvals`, bumped after the swap.
+    pub approvals_version: AtomicU64,
     /// The issuers and their keys, as last fetched.
     pub issuers: ArcSwap<Issuers>,
     /// TLS towards clients, by listener index; `None` where the listener is plain text. New
@@ -114,6 +119,16 @@ pub enum Ask {
     LearnedBrokers(BTreeMap<i32, (String, u16)>),
     /// A broker could not be reached or isn't known: look again.
     RefreshCluster,
+    /// An operation waits for an approver. The answer comes through [`Shared::approvals`].
+    Hold(Box<HeldOperation>),
+    /// An approved operation is to pass now, in this session. It may once [`Shared::approvals`] says that it is used,
+    /// in this very session.
+    Use {
+        /// The approval.
+        approval: ApprovalId,
+        /// The session.
+        session: Arc<str>,
+    },
 }
 
 impl Shared {
@@ -130,6 +145,8 @@ impl Shared {
         let shared = Self {
             policy: ArcSwap::new(policy),
             policy_version: AtomicU64::new(version),
+            approvals: ArcSwap::default(),
+            approvals_version: AtomicU64::new(0),
             issuers: ArcSwap::new(issuers),
             listener_tls: config.listeners.iter().map(|_| ArcSwapOption::empty()).collect(),
             control_tls: ArcSwapOption::empty(),
@@ -158,6 +175,12 @@ impl Shared {
         let version = policy.version();
         self.policy.store(policy);
         self.policy_version.store(version, Ordering::Release);
+    }
+
+    /// Publishes where questions about held operations stand.
+    pub fn publish_approvals(&self, approvals: Arc<Approvals>) {
+        self.approvals.store(approvals);
+        self.approvals_version.fetch_add(1, Ordering::Release);
     }
 
     /// Publishes the cluster, where it differs from what is published.
@@ -213,6 +236,12 @@ impl Notices {
         let mut events = self.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.waiting.store(0, Ordering::Release);
         events.drain(..).collect()
+    }
+
+    /// Whether so many wait that whoever puts many should wait until some are taken.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > NOTICES_MAX as u64 / 2
     }
 
     /// How many were dropped since the start.

@@ -14,8 +14,8 @@ use tidegate_core::words::Principal;
 
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
-    Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls, Mechanism,
-    PrincipalFrom, Release, Target, Upstream, UpstreamSasl, file,
+    AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls,
+    Mechanism, PrincipalFrom, Release, Target, Upstream, UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
@@ -67,6 +67,7 @@ impl Checker<'_> {
             identity,
             policy_file,
             evidence: self.evidence(&file.evidence, file.limits.evidence_entry_bytes_max),
+            authority: self.authority(file),
             control,
             drain_timeout,
             limits: Arc::new(file.limits.clone()),
@@ -412,6 +413,11 @@ impl Checker<'_> {
             ca_file: identity.ca_file.as_ref().map(|file| self.readable("identity.ca_file", file)),
             refresh_interval: self.span("identity.refresh_interval", interval, Duration::from_secs(86_400)),
         }
+    }
+
+    fn authority(&self, file: &file::File) -> AuthorityConfig {
+        let directory = file.authority.directory.clone().unwrap_or_else(|| file.evidence.directory.join("control"));
+        AuthorityConfig { directory: self.folder.join(directory) }
     }
 
     fn evidence(&mut self, evidence: &file::Evidence, entry_bytes_max: u32) -> Evidence {

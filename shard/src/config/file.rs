@@ -35,6 +35,9 @@ pub struct File {
     pub policy_file: PathBuf,
     /// The evidence.
     pub evidence: Evidence,
+    /// The control log: run-time grants, decisions, revocations.
+    #[serde(default)]
+    pub authority: Authority,
     /// Health, metrics, reload.
     #[serde(default)]
     pub control: Control,
@@ -209,6 +212,15 @@ pub struct Evidence {
 
 const fn segment_bytes() -> u64 {
     64 * 1024 * 1024
+}
+
+/// The control log: run-time grants, decisions, revocations.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Authority {
+    /// The folder of `control.log`; made if it doesn't exist. By default `control` in the evidence's folder. Who may
+    /// write to it may grant himself anything.
+    pub directory: Option<PathBuf>,
 }
 
 /// Health, metrics, and the admin API: grants, approvals, revocations.

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidegate_policy::authority::{Actor, Command};
 use tokio::sync::mpsc;
 
+use super::authority::Handle;
 use super::metrics::ControlMetrics;
 use super::topology::TopologyAsk;
 use crate::shared::Ask;
@@ -18,6 +20,7 @@ pub(super) async fn dispatch(
     mut asks: mpsc::Receiver<Ask>,
     keys: UnknownKeys,
     topology: mpsc::Sender<TopologyAsk>,
+    authority: Handle,
     metrics: Arc<ControlMetrics>,
 ) {
     while let Some(ask) = asks.recv().await {
@@ -29,6 +32,10 @@ pub(super) async fn dispatch(
                 }
             }
             Ask::LearnedBrokers(brokers) => drop(topology.try_send(TopologyAsk::Learned(brokers))),
+            Ask::Hold(held) => authority.post(held.principal.clone(), Command::Hold(*held)),
+            Ask::Use { approval, session } => {
+                authority.post(Actor::gateway(), Command::Use { approval, session: session.to_string() });
+            }
             Ask::RefreshCluster => drop(topology.try_send(TopologyAsk::Refresh)),
         }
     }

@@ -207,6 +207,9 @@ impl Reloader {
                     self.policy = Watch::new(files);
                 }
                 let fingerprint = snapshot.fingerprint().to_owned();
+                // What the control log adds stays; nothing is awaited between reading it and publishing.
+                let standing = self.shared.policy.load().standing().clone();
+                let snapshot = snapshot.with_standing(version, standing);
                 self.shared.publish_policy(Arc::new(snapshot));
                 self.metrics.policy_version(version);
                 tracing::info!(version, fingerprint, "policy loaded from {file}");

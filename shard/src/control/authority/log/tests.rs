@@ -1,0 +1,1 @@
+//! The file: crashes, and hands that changed it.

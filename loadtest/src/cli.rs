@@ -5,6 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod blackhole;
+mod compare;
+mod progress;
+mod report;
 mod run;
 
 use std::io::{IsTerminal as _, stderr};
@@ -33,6 +36,10 @@ enum Command {
     Run(Box<run::Run>),
     /// Brokers in memory that acknowledge everything and serve prepared batches
     Blackhole(Box<blackhole::Run>),
+    /// Put the same loads on several systems in turn: direct, relays, other proxies, the gateway
+    Compare(Box<compare::Compare>),
+    /// Make HTML, Markdown and JSON of results
+    Report(report::Report),
     /// A byte relay that looks at nothing: what the gateway is compared with
     Relay(crate::relay::Relay),
 }
@@ -88,6 +95,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(run) => run.run(),
         Command::Blackhole(blackhole) => blackhole.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Report(report) => report.run(),
         Command::Relay(relay) => relay.run().map_err(Failure::from),
     };
     match done {

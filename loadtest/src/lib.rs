@@ -12,7 +12,9 @@
 //! 7. [`run`]: one profile against one target, and [`result`], what came of it.
 //! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
 //! 9. [`proc`]: what a process costs. [`statistics`]: what a few noisy rounds allow to say.
-//! 10. [`cli`]: the subcommands.
+//! 10. [`compare`]: systems ([`system`]) under ready-made loads ([`scenario`]) in turn.
+//! 11. [`report`]: results as HTML, Markdown and JSON.
+//! 12. [`cli`]: the subcommands.
 //!
 //! ```text
 //! profile ─→ payload ─→ generator ⇄ gateway ⇄ blackhole
@@ -22,14 +24,19 @@
 
 pub mod blackhole;
 pub mod cli;
+pub mod compare;
 pub mod link;
+pub mod machine;
 pub mod payload;
 pub mod proc;
 pub mod profile;
 pub mod relay;
+pub mod report;
 pub mod result;
 pub mod run;
+pub mod scenario;
 pub mod stage;
 pub mod statistics;
+pub mod system;
 pub mod target;
 pub mod wire;

@@ -27,6 +27,17 @@ pub enum Kind {
     Epoll,
 }
 
+impl Kind {
+    /// As on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glommio => "glommio",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 /// What `tidegate-loadtest relay` takes.
 #[derive(Debug, clap::Args)]
 pub struct Relay {

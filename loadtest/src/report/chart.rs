@@ -108,7 +108,7 @@ impl Scale {
 fn ticks(from: f64, to: f64, log: bool) -> Vec<f64> {
     if log {
         let decades = (from.log10().floor() as i32)..=(to.log10().ceil() as i32);
-        let many = decades.clone().count() > 3;
+        let many = to / from >= 1000.0;
         let steps: &[f64] = if many { &[1.0] } else { &[1.0, 2.0, 5.0] };
         return decades
             .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
@@ -243,12 +243,26 @@ fn labelled(axis: &Axis, scale: &Scale) -> Vec<(f64, String)> {
     }
 }
 
+/// Ticks are round, so they need no zeros behind the point.
+fn tick_text(tick: f64) -> String {
+    let text = figures(tick);
+    match text.contains('.') && !text.contains('e') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// The points that have a place.
+fn drawn(series: &Series, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
+    let placed = |&(at, value): &(f64, f64)| {
+        at.is_finite() && value.is_finite() && (!x.log || at > 0.0) && (!y.log || value > 0.0)
+    };
+    series.points.iter().copied().filter(placed).collect()
+}
+
 fn points(series: &Series, x: &Scale, y: &Scale) -> String {
-    let drawn = series
-        .points
-        .iter()
-        .filter(|(at, value)| at.is_finite() && value.is_finite() && (!x.log || *at > 0.0) && (!y.log || *value > 0.0));
-    drawn.map(|(at, value)| format!("{},{}", x.at(*at), y.at(*value))).collect::<Vec<_>>().join(" ")
+    let places = drawn(series, x, y).into_iter().map(|(at, value)| format!("{},{}", x.at(at), y.at(value)));
+    places.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The running gateway: `data` is the hot path, `control` everything that is not per record.
 
+#[cfg(feature = "benching")]
+pub mod benching;
 pub mod cli;
 pub mod config;
 pub mod control;

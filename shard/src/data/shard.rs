@@ -265,7 +265,7 @@ async fn run(
     Ok(())
 }
 
-pub(super) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
+pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence = Evidence::new(log, config.evidence.release, limits.evidence_pending_bytes_max);
@@ -296,7 +296,7 @@ pub(super) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log
 }
 
 /// Opens a shard's evidence, and has it say itself what a crash cost it.
-pub(super) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
+pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
     let durability = match config.evidence.release {
         Release::Written => Durability::Written,
         Release::Durable => Durability::Durable,

@@ -11,6 +11,7 @@ pub mod audit_query;
 pub mod audit_tail;
 pub mod audit_verify;
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod preflight;
 mod serve;
@@ -58,6 +59,7 @@ enum Command {
     /// Check a configuration or policy file, or print the JSON Schema of one
     Check(check::Check),
     /// Show everything in one process: a broker, an identity provider, two users, masking, evidence
+    #[cfg(feature = "demo")]
     Demo(demo::Demo),
     /// Look at the evidence
     Audit(Box<Audit>),
@@ -136,6 +138,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(),
         Command::Audit(part) => audit(&part.command),
     };

@@ -5,7 +5,7 @@
 //! and a client that touches a hundred thousand partitions must not be able to stop the evidence.
 
 use prost::Message as _;
-use tidegate_core::event::{Event, ResourceUse};
+use tidegate_core::event::{Entry, Event, ResourceUse};
 
 use crate::format::{FRAME_HEADER_BYTES, FrameType, begin_frame, finish_frame};
 
@@ -17,12 +17,12 @@ pub const ENTRY_BYTES_MIN: usize = 8 * 1024;
 const CUT_TEXT_BYTES: usize = 768;
 
 /// Appends `event` as a frame to `buffer`, cut to `entry_bytes_max` (the frame's header included).
-pub(crate) fn append_event(buffer: &mut Vec<u8>, event: &Event, sequence: u64, entry_bytes_max: usize) {
-    let start = begin_frame(buffer, FrameType::Event, sequence, event.time_micros);
-    event.encode_raw(buffer);
+pub(crate) fn append_event(buffer: &mut Vec<u8>, event: &impl Entry, sequence: u64, entry_bytes_max: usize) {
+    let start = begin_frame(buffer, FrameType::Event, sequence, event.time_micros());
+    event.encode(buffer);
     if buffer.len() - start > entry_bytes_max {
         buffer.truncate(start + FRAME_HEADER_BYTES);
-        cut(event, entry_bytes_max - FRAME_HEADER_BYTES).encode_raw(buffer);
+        cut(&event.to_event(), entry_bytes_max - FRAME_HEADER_BYTES).encode_raw(buffer);
     }
     finish_frame(buffer, start);
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_core::event::Event;
+use tidegate_core::event::Entry;
 use tidegate_core::words::Timestamp;
 
 use crate::directory::{fill_with_zeros, segment_path, shard_directory, sync_directory};
@@ -298,11 +298,11 @@ impl ShardLog {
 
     /// Encodes an entry into memory and returns its sequence number. It is evidence once a
     /// [`Watermark`] covers that.
-    pub fn append(&mut self, event: &Event) -> u64 {
+    pub fn append(&mut self, event: &impl Entry) -> u64 {
         let sequence = self.next_sequence;
         append_event(&mut self.pending, event, sequence, self.options.entry_bytes_max as usize);
         self.next_sequence += 1;
-        self.last_time_micros = event.time_micros;
+        self.last_time_micros = event.time_micros();
         sequence
     }
 

@@ -3,8 +3,24 @@
 //! Unknown is denied: what is not in the table is not advertised and not relayed. The gateway
 //! advertises the intersection of the upstream's range with this table's.
 
+use std::sync::LazyLock;
+
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::VersionRange;
+
+/// How many keys have a name of their own; Kafka has under a hundred.
+const NAMES_MAX: i16 = 128;
+
+/// The API's name, as Kafka's protocol guide has it.
+#[must_use]
+pub fn name(api: ApiKey) -> &'static str {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        (0..NAMES_MAX)
+            .map(|key| ApiKey::try_from(key).map_or_else(|()| String::new(), |api| format!("{api:?}")))
+            .collect()
+    });
+    usize::try_from(api as i16).ok().and_then(|key| NAMES.get(key)).map_or("", String::as_str)
+}
 
 /// What the gateway does with an API's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,6 +7,36 @@
 
 use prost::Message;
 
+mod exchange;
+
+pub use exchange::{ExchangeEntry, Touched};
+
+/// What can be appended to the evidence: an [`Event`], or what stands for one and encodes alike.
+pub trait Entry {
+    /// The event's time.
+    fn time_micros(&self) -> i64;
+
+    /// Appends the encoded event to `buffer`.
+    fn encode(&self, buffer: &mut Vec<u8>);
+
+    /// The event itself, where it must be looked at: over the size limit.
+    fn to_event(&self) -> Event;
+}
+
+impl Entry for Event {
+    fn time_micros(&self) -> i64 {
+        self.time_micros
+    }
+
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        self.encode_raw(buffer);
+    }
+
+    fn to_event(&self) -> Event {
+        self.clone()
+    }
+}
+
 /// One entry of the evidence.
 #[derive(Clone, PartialEq, Message)]
 pub struct Event {

@@ -4,7 +4,7 @@
 //! [`versions`] → frame and header (`tidegate_core`) → [`authorise`] → [`records`] (scan, mask) →
 //! [`forward`] → [`response`] (scan, mask, [`addresses`]) → [`evidence`] → [`release`].
 //!
-//! Around them: [`connection`] pumps the sockets of one client, [`session`] is its state without
+//! Around them: [`who`] is what every entry of a session says alike, [`connection`] pumps the sockets of one client, [`session`] is its state without
 //! I/O, [`connect`] and [`login`] make the upstream connection, [`stage`] is what stages pass to
 //! each other, [`topics`] what they remember of the cluster; [`shard`] owns it all, and [`runtime`]
 //! is the one door to glommio.
@@ -33,3 +33,4 @@ pub mod stage;
 pub mod tls;
 pub mod topics;
 pub mod versions;
+pub mod who;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use prost::Message as _;
 use tempfile::TempDir;
-use tidegate_core::event::{Kind, ResourceUse};
+use tidegate_core::event::{Event, Kind, ResourceUse};
 
 use super::*;
 use crate::directory::segments;

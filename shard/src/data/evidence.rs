@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_fn;
 use tidegate_audit::log::{CommitError, ShardLog};
-use tidegate_core::event::Event;
+use tidegate_core::event::Entry;
 
 use super::runtime;
 use crate::config::Release;
@@ -59,7 +59,7 @@ impl Evidence {
 
     /// Appends an entry and returns how many entries must be committed before what it is the
     /// evidence of may be released; 0 where that waits for nothing.
-    pub fn append(&self, event: &Event) -> u64 {
+    pub fn append(&self, event: &impl Entry) -> u64 {
         let sequence = self.log.borrow_mut().append(event);
         self.appended.set(self.appended.get() + 1);
         self.wake_committer();

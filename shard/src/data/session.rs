@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use rustls::pki_types::CertificateDer;
-use tidegate_core::event::{Event, Kind, Outcome};
+use tidegate_core::api;
+use tidegate_core::event::{Event, ExchangeEntry, Kind, Outcome};
 use tidegate_core::frame::{FrameBuffer, LENGTH_BYTES};
 use tidegate_core::limits::SCAN_TURN_BYTES;
 use tidegate_core::words::{DataClass, Principal, SessionId, Timestamp};
@@ -26,6 +27,7 @@ use super::sasl::SaslServer;
 use super::shard::Shard;
 use super::stage::{Decide, Draft, Request, Respond, Scope};
 use super::versions::UpstreamVersions;
+use super::who::{self, Who};
 use crate::config::{Listener, Target};
 use crate::shared::{LiveSession, Refusal, ShardMetrics};
 use crate::upstream::UpstreamLogin;
@@ -181,6 +183,8 @@ pub struct Session {
     pub accepted: Timestamp,
     /// How much of records may still be scanned in this turn, in bytes.
     pub work: usize,
+    /// What every entry says of the session, encoded.
+    who: Who,
     pub(super) next_own_id: i32,
 }
 
@@ -242,6 +246,7 @@ impl Session {
             last_active: now,
             accepted: now,
             work: SCAN_TURN_BYTES,
+            who: Who::default(),
             next_own_id: i32::MIN,
         }
     }
@@ -475,23 +480,13 @@ impl Session {
     /// An entry of `kind` with what the session knows about itself.
     #[must_use]
     pub fn event(&self, kind: Kind, now: Timestamp) -> Event {
-        let mut event = Event {
+        Event {
             time_micros: now.0,
             kind: kind as i32,
-            session: self.id.to_string(),
-            client_address: self.client_address.clone(),
-            client_id: self.client_id.to_string(),
             policy_version: self.view.as_ref().map_or(0, View::version),
             broker: self.broker(),
-            ..Event::default()
-        };
-        if let Some(principal) = &self.principal {
-            event.principal = principal.name.to_string();
-            event.issuer = principal.issuer.to_string();
-            event.subject = principal.subject.to_string();
-            event.groups = principal.groups.iter().map(ToString::to_string).collect();
+            ..who::event(self)
         }
-        event
     }
 
     /// Writes an exchange's entry; returns the sequence number that its response waits for.
@@ -525,20 +520,26 @@ impl Session {
         now: Timestamp,
     ) -> u64 {
         let Exchange { api, version, started, request_bytes, policy_version, draft } = exchange;
-        let mut event = self.event(Kind::Exchange, now);
-        event.policy_version = policy_version;
-        event.api = format!("{api:?}");
-        event.api_version = i32::from(version);
-        event.outcome = outcome as i32;
-        event.latency_micros = u64::try_from(now.0 - started.0).unwrap_or(0);
-        event.request_bytes = request_bytes;
-        event.response_bytes = response_bytes as u64;
-        count(&shard.metrics, api, &event, &draft);
-        event.resources = draft.resources;
-        event.findings = draft.findings;
-        event.upstream_errors = draft.upstream_errors;
-        event.detail = draft.detail;
-        shard.evidence.append(&event)
+        let latency_micros = u64::try_from(now.0 - started.0).unwrap_or(0);
+        count(&shard.metrics, api, latency_micros, &draft);
+        let rest = Event {
+            time_micros: now.0,
+            kind: Kind::Exchange as i32,
+            api_version: i32::from(version),
+            outcome: outcome as i32,
+            policy_version,
+            findings: draft.findings,
+            upstream_errors: draft.upstream_errors,
+            latency_micros,
+            detail: draft.detail,
+            request_bytes,
+            response_bytes: response_bytes as u64,
+            broker: self.broker(),
+            ..Event::default()
+        };
+        let who = self.who.encoded(self);
+        let (api, resources) = (api::name(api), &draft.resources[..]);
+        shard.evidence.append(&ExchangeEntry { rest: &rest, who: &who, api, resources })
     }
 
     /// Calls `stage` with everything it may consult.
@@ -629,9 +630,9 @@ impl Session {
     }
 }
 
-fn count(metrics: &ShardMetrics, api: ApiKey, event: &Event, draft: &Draft) {
+fn count(metrics: &ShardMetrics, api: ApiKey, latency_micros: u64, draft: &Draft) {
     metrics.requested(api as i16);
-    metrics.latency.record(event.latency_micros);
+    metrics.latency.record(latency_micros);
     if draft.resources.iter().any(|resource| !resource.allowed) {
         metrics.denied.increment();
     }

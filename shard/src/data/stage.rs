@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-use tidegate_core::event::{FindingCount, ResourceUse};
+use smol_str::SmolStr;
+use tidegate_core::event::{FindingCount, Touched};
 use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Operation, Resource, Timestamp};
@@ -172,7 +173,7 @@ pub enum StageError {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draft {
     /// What was touched, with each decision.
-    pub resources: Vec<ResourceUse>,
+    pub resources: Vec<Touched>,
     /// What was found.
     pub findings: Vec<FindingCount>,
     /// Upstream error codes other than 0.
@@ -220,15 +221,15 @@ impl Draft {
             Resource::Topic { partition, .. } => partition,
             _ => None,
         };
-        self.resources.push(ResourceUse {
-            kind: resource.kind().to_owned(),
-            name: resource.name().to_owned(),
+        self.resources.push(Touched {
+            kind: resource.kind(),
+            name: SmolStr::new(resource.name()),
             partition,
-            operation: operation.name().to_owned(),
+            operation: operation.name(),
             allowed: decision.allowed,
-            rule: decision.rule.to_string(),
-            purpose: decision.purpose.to_string(),
-            ..ResourceUse::default()
+            rule: SmolStr::from(decision.rule.clone()),
+            purpose: SmolStr::from(decision.purpose.clone()),
+            ..Touched::default()
         });
         decision.allowed
     }

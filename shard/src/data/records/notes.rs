@@ -6,8 +6,9 @@
 
 use std::fmt::Write as _;
 
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tidegate_core::batch::{BatchError, Summary};
-use tidegate_core::event::{FindingCount, ResourceUse};
+use tidegate_core::event::{FindingCount, Touched};
 use tidegate_core::words::{Operation, Resource};
 use tidegate_policy::view::Decision;
 use uuid::Uuid;
@@ -43,13 +44,13 @@ pub(super) fn upstream_error(draft: &mut Draft, code: i16) {
 
 /// A topic id that resolves to no name: nothing to ask policy about.
 pub(super) fn unknown_id(draft: &mut Draft, operation: Operation, id: Uuid, partition: i32) {
-    draft.resources.push(ResourceUse {
-        kind: "topic".to_owned(),
-        name: id.to_string(),
+    draft.resources.push(Touched {
+        kind: "topic",
+        name: id.to_smolstr(),
         partition: Some(partition),
-        operation: operation.name().to_owned(),
-        rule: "unknown topic id".to_owned(),
-        ..ResourceUse::default()
+        operation: operation.name(),
+        rule: SmolStr::new_static("unknown topic id"),
+        ..Touched::default()
     });
 }
 
@@ -85,7 +86,7 @@ impl Asked {
     /// The request's entry for a topic as a whole, where it left one that is not yet filled in.
     pub(super) fn topic(&mut self, draft: &Draft, operation: Operation, name: &str) -> Option<usize> {
         let asked = draft.resources.get(..self.len)?;
-        let is_it = |entry: &ResourceUse| {
+        let is_it = |entry: &Touched| {
             entry.partition.is_none()
                 && entry.allowed
                 && entry.name == name
@@ -100,7 +101,7 @@ impl Asked {
     /// The request's entry for one partition.
     pub(super) fn partition(&mut self, draft: &Draft, name: &str, partition: i32) -> Option<usize> {
         let asked = draft.resources.get(..self.len)?;
-        let is_it = |entry: &ResourceUse| entry.partition == Some(partition) && entry.allowed && entry.name == name;
+        let is_it = |entry: &Touched| entry.partition == Some(partition) && entry.allowed && entry.name == name;
         let found = (self.next..self.len).chain(0..self.next).find(|at| asked.get(*at).is_some_and(is_it))?;
         self.next = found + 1;
         Some(found)
@@ -108,8 +109,8 @@ impl Asked {
 }
 
 /// What the evidence gives as the rule where records were refused because they cannot be parsed.
-fn unparseable(error: &BatchError) -> String {
-    format!("unparseable records: {error}")
+fn unparseable(error: &BatchError) -> SmolStr {
+    format_smolstr!("unparseable records: {error}")
 }
 
 /// Notes records that a producer may write but that cannot be parsed, in the entry at `at`.
@@ -160,8 +161,8 @@ fn entry(draft: &mut Draft, slot: &mut Option<usize>, name: &str, partition: i32
     entry.partition = Some(partition);
     // Another grant may allow this partition, or the policy may be a newer one by now.
     if *entry.rule != *decision.rule || *entry.purpose != *decision.purpose {
-        entry.rule = decision.rule.to_string();
-        entry.purpose = decision.purpose.to_string();
+        entry.rule = SmolStr::from(decision.rule.clone());
+        entry.purpose = SmolStr::from(decision.purpose.clone());
     }
     at
 }

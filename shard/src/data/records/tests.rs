@@ -291,7 +291,7 @@ fn values(records: &Bytes) -> Vec<String> {
 
 /// What the draft says of each resource: `+` allowed or `-` denied, name, partition, records.
 fn resources(draft: &Draft) -> Vec<String> {
-    let line = |r: &tidegate_core::event::ResourceUse| {
+    let line = |r: &tidegate_core::event::Touched| {
         let partition = r.partition.map_or(String::new(), |p| format!("-{p}"));
         format!("{}{} {}{partition} {}", if r.allowed { '+' } else { '-' }, r.operation, r.name, r.records)
     };

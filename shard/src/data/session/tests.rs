@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tidegate_core::batch::build::BatchBuilder;
-use tidegate_core::event::{Event, Kind, Outcome, ResourceUse};
+use tidegate_core::event::{Event, Kind, Outcome, Touched};
 use tidegate_core::header;
 use tidegate_core::words::Timestamp;
 
@@ -331,7 +331,7 @@ fn an_unknown_topic_id_is_asked_about_once_in_a_while() {
 
 #[test]
 fn an_exchange_of_which_part_was_refused_is_denied_in_part() {
-    let resource = |allowed| ResourceUse { allowed, ..ResourceUse::default() };
+    let resource = |allowed| Touched { allowed, ..Touched::default() };
     let cases = [
         (false, false, vec![], Outcome::Allowed),
         (false, false, vec![true, true], Outcome::Allowed),

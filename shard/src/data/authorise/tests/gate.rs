@@ -171,7 +171,7 @@ impl Decided {
 
 /// `kind name operation +|-` of every decision in the evidence; `name/partition` where one is meant.
 pub(super) fn decisions(draft: &Draft) -> Vec<String> {
-    let write = |r: &tidegate_core::event::ResourceUse| {
+    let write = |r: &tidegate_core::event::Touched| {
         let partition = r.partition.map_or(String::new(), |p| format!("/{p}"));
         format!("{} {}{partition} {} {}", r.kind, r.name, r.operation, if r.allowed { '+' } else { '-' })
     };

@@ -156,6 +156,10 @@ struct FindingView<'a> {
     class: &'a str,
     operator: &'a str,
     count: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    rule: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    field: &'a str,
 }
 
 /// A Kafka error by name, or by number where this Tidegate does not know the name.
@@ -221,7 +225,14 @@ impl<'a> ResourceView<'a> {
 
 impl<'a> FindingView<'a> {
     fn new(finding: &'a FindingCount) -> Self {
-        Self { topic: &finding.topic, class: &finding.class, operator: &finding.operator, count: finding.count }
+        Self {
+            topic: &finding.topic,
+            class: &finding.class,
+            operator: &finding.operator,
+            count: finding.count,
+            rule: &finding.rule,
+            field: &finding.field,
+        }
     }
 }
 
@@ -277,6 +288,8 @@ mod tests {
                 operator: "redact".into(),
                 count: 3,
                 topic: "orders".into(),
+                rule: "contacts".into(),
+                field: "$.mail".into(),
             }],
             upstream_errors: vec![29, -1, 9999],
             ..Event::default()
@@ -292,7 +305,8 @@ mod tests {
                 {"kind": "topic", "name": "hr", "operation": "Read", "allowed": false},
             ],
             "resources_cut": true, "policy_version": 3,
-            "findings": [{"topic": "orders", "class": "email", "operator": "redact", "count": 3}],
+            "findings": [{"topic": "orders", "class": "email", "operator": "redact", "count": 3,
+                "rule": "contacts", "field": "$.mail"}],
             "upstream_errors": ["TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_SERVER_ERROR", 9999],
             "latency_micros": 0, "request_bytes": 0, "response_bytes": 0, "broker": 0,
         });

@@ -393,6 +393,7 @@ mod tests {
             operator: operator.into(),
             count,
             topic: topic.into(),
+            ..FindingCount::default()
         };
         let start = "2023-11-14T22:13:20.123Z  0/41       anna          Fetch             ";
         for (event, details) in [

@@ -52,6 +52,7 @@ fn fetch(partitions: i32) -> Event {
             operator: "redact".into(),
             count: 500,
             topic: "orders".into(),
+            ..FindingCount::default()
         }],
         latency_micros: 1500,
         request_bytes: 150,

@@ -10,13 +10,13 @@ use tidegate_bench::payloads::{self, Content};
 use tidegate_core::batch::{Codec, Inspector};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::DataClass;
-use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator};
+use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator, Target};
 
 fn mask(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mask");
     let limits = Limits::default();
     let mut inspector = Inspector::default();
-    let entry = |class| MaskEntry { class, operator: Operator::Redact, rule: "redact".into(), keys: false };
+    let entry = |class| MaskEntry::new(Target::Class(class), Operator::Redact, "redact");
     let plan = MaskPlan::new(DataClass::ALL.map(entry));
     for codec in [Codec::None, Codec::Lz4, Codec::Zstd] {
         for (name, content) in Content::ALL {
@@ -26,7 +26,7 @@ fn mask(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let mut pass = plan.begin();
                     let inspected = inspector.inspect(records, &limits, &mut pass).expect("the batch is sound");
-                    black_box((inspected, *pass.tally()))
+                    black_box((inspected, pass.tally().clone()))
                 });
             });
         }

@@ -74,13 +74,14 @@ pub fn batch(codec: Codec, content: Content) -> (Bytes, u64) {
 mod tests {
     use tidegate_core::limits::Limits;
     use tidegate_core::words::DataClass;
-    use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator};
+    use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator, Target};
 
     use super::*;
 
     #[test]
     fn contents_hold_what_their_names_say() {
-        let entry = |class| MaskEntry { class, operator: Operator::Redact, rule: "redact".into(), keys: true };
+        let entry =
+            |class| MaskEntry { keys: true, ..MaskEntry::new(Target::Class(class), Operator::Redact, "redact") };
         let plan = MaskPlan::new(DataClass::ALL.map(entry));
         let all = RECORDS as u64;
         let classes = [DataClass::Email, DataClass::Phone, DataClass::PaymentCard];
@@ -88,8 +89,8 @@ mod tests {
             let mut pass = plan.begin();
             let (records, _) = batch(Codec::Lz4, content);
             tidegate_core::batch::inspect(&records, &Limits::default(), &mut pass).unwrap();
-            assert_eq!(classes.map(|class| pass.tally().count(class)), expected, "{content:?}");
-            let found: u64 = DataClass::ALL.into_iter().map(|class| pass.tally().count(class)).sum();
+            assert_eq!(classes.map(|class| pass.count(class)), expected, "{content:?}");
+            let found: u64 = DataClass::ALL.into_iter().map(|class| pass.count(class)).sum();
             assert_eq!(found, expected.iter().sum::<u64>(), "{content:?}");
         }
     }

@@ -133,6 +133,12 @@ pub struct RecordEdit {
 pub trait Inspect {
     /// Called once per data record in order; control batches are not shown.
     fn inspect(&mut self, record: &Record<'_>) -> Option<RecordEdit>;
+
+    /// Why the record whose edit [`Inspect::inspect`] just returned must not pass at all; asked after
+    /// every edit. The inspection then ends there, as at a batch that cannot be walked.
+    fn refusal(&mut self) -> Option<BatchError> {
+        None
+    }
 }
 
 /// What the records of one partition amount to.
@@ -195,6 +201,14 @@ pub enum BatchError {
     /// The edited records do not compress: a fault of ours.
     #[error("the edited batch does not compress: {0}")]
     Compress(String),
+    /// A record that is to be masked cannot be understood.
+    #[error("the record at offset {offset} cannot be parsed: {reason}")]
+    Record {
+        /// Its offset.
+        offset: i64,
+        /// What is wrong with it; nothing of its content.
+        reason: String,
+    },
     /// A bound of [`Limits`] was exceeded.
     #[error("the batch is over the limit {limit} of {max}")]
     OverLimit {

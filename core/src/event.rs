@@ -197,13 +197,14 @@ pub struct ResourceUse {
     pub bytes: u64,
 }
 
-/// Findings of one class under one operator in one exchange.
+/// Findings of one class under one rule in one exchange.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct FindingCount {
     /// The data class, for instance `email`.
     #[prost(string, tag = "1")]
     pub class: String,
-    /// What was done: `redact`, `keep_last`, `replace`, or `none` where the principal is exempt.
+    /// What was done: `redact`, `keep_last`, `replace`, …; `none` where the principal is exempt,
+    /// `observe` where the rule only reports.
     #[prost(string, tag = "2")]
     pub operator: String,
     /// How many.
@@ -212,4 +213,11 @@ pub struct FindingCount {
     /// The topic in which they were found.
     #[prost(string, tag = "4")]
     pub topic: String,
+    /// The mask rule that decided.
+    #[prost(string, tag = "5")]
+    pub rule: String,
+    /// The field as the rule names it, for instance `$.customer.name`; empty where the data was
+    /// recognised by itself.
+    #[prost(string, tag = "6")]
+    pub field: String,
 }

@@ -299,11 +299,19 @@ pub enum DataClass {
     RoCnp = 30,
     /// Bulgaria: edinen grazhdanski nomer.
     BgEgn = 31,
+    /// A person's name. Found by field only: its path, or a name of the field that says so.
+    PersonName = 32,
+    /// A postal address or a part of it. Found by field only.
+    PostalAddress = 33,
+    /// A date of birth. Found by field, and in text after a word that says so.
+    DateOfBirth = 34,
+    /// A passport's number. Found by field, and in text after a word that says so.
+    Passport = 35,
 }
 
 impl DataClass {
     /// Every class, in order of its number.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Email,
         Self::Phone,
         Self::PaymentCard,
@@ -336,7 +344,17 @@ impl DataClass {
         Self::CzRodneCislo,
         Self::RoCnp,
         Self::BgEgn,
+        Self::PersonName,
+        Self::PostalAddress,
+        Self::DateOfBirth,
+        Self::Passport,
     ];
+
+    /// Whether data of this class is recognised by the field it stands in alone, never by itself.
+    #[must_use]
+    pub const fn is_by_field(self) -> bool {
+        matches!(self, Self::PersonName | Self::PostalAddress)
+    }
 
     /// The name in policy files and evidence.
     #[must_use]
@@ -374,6 +392,10 @@ impl DataClass {
             Self::CzRodneCislo => "cz_rodne_cislo",
             Self::RoCnp => "ro_cnp",
             Self::BgEgn => "bg_egn",
+            Self::PersonName => "person_name",
+            Self::PostalAddress => "postal_address",
+            Self::DateOfBirth => "date_of_birth",
+            Self::Passport => "passport",
         }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use problem::Problem;
 pub use tree::{DOCUMENT_BYTES_MAX, NESTING_DEPTH_MAX, NODES_MAX};
 
-pub(crate) use problem::{join_index, join_key, shortened};
+pub(crate) use problem::{join_index, join_key, nearest, shortened};
 
 use problem::in_file_order;
 use tree::Tree;

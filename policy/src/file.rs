@@ -14,6 +14,7 @@ pub use self::authority::{
     RequestRule, RolesRule, UnlessRule,
 };
 use crate::document::text::{DayRange, Moment, PartitionRange, TimeOfDay, ZoneName};
+use crate::scan::custom::CheckDigit;
 
 /// Who may do what, when and why, and what is masked on the way. What no grant allows is denied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +29,9 @@ pub struct PolicyFile {
     /// Secrets for the operators `pseudonym` and `encrypt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyRule>,
+    /// Classes of data of your own, for mask rules beside the built-in ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassDefinition>,
     /// What is allowed. The order matters only for which grant's name evidence shows where several
     /// allow the same: the first in the file.
     #[serde(default)]
@@ -72,6 +76,26 @@ pub struct KeyRule {
 
 fn first_epoch() -> u32 {
     1
+}
+
+/// A class of data of your own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassDefinition {
+    /// A name that no other class has, built-in ones included: small letters, digits and `_`.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// A regular expression, in the syntax of Rust's `regex` crate: no look-around, no
+    /// back-references, and time linear to the text.
+    #[schemars(length(min = 1, max = 1000))]
+    pub regex: String,
+    /// A rule of check digits that letters and digits of a match have to satisfy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckDigit>,
+    /// Words of which one has to stand before a match, in its line or as the name of its field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub keywords: Vec<String>,
 }
 
 /// What happens to a record or batch that mask rules apply to but that cannot be parsed.
@@ -269,14 +293,122 @@ pub struct MaskRule {
     #[serde(default = "fetch_only")]
     #[schemars(length(min = 1))]
     pub directions: Vec<Direction>,
-    /// Which classes of data.
-    #[schemars(length(min = 1))]
-    pub classes: Vec<DataClass>,
+    /// Whether the rule masks, or only reports in the evidence what it finds. A rule that observes
+    /// keeps no other rule from masking.
+    #[serde(default, skip_serializing_if = "is_enforce")]
+    pub mode: Mode,
+    /// Which classes of data, wherever they stand: built-in ones, and those of the section `classes`.
+    /// `person_name` and `postal_address` are found by the names of fields only (`lastName`,
+    /// `Straße`), `date_of_birth` and `passport` by them and after words that say so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassName>,
+    /// Which fields, whatever stands in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldRule>,
+    /// Reads the records of these topics as CSV; fields are then given by column or name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvRule>,
     /// What happens to a finding.
     pub operator: OperatorRule,
     /// Whether record keys are masked as well. A masked key changes partitioning and compaction.
     #[serde(default)]
     pub keys: bool,
+}
+
+/// What a mask rule does about what it finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It masks.
+    #[default]
+    Enforce,
+    /// It reports, and changes nothing.
+    Observe,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_enforce(mode: &Mode) -> bool {
+    *mode == Mode::Enforce
+}
+
+/// A class of data by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ClassName {
+    /// A built-in class.
+    Known(DataClass),
+    /// A class of the section `classes`.
+    Custom(#[schemars(length(min = 1, max = 64))] String),
+}
+
+impl ClassName {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(class) => class.name(),
+            Self::Custom(name) => name,
+        }
+    }
+}
+
+/// One field, or several: exactly one of `path`, `name`, `names_of` and `column`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FieldRule {
+    /// By path in a JSON document, a part of JSONPath: `$.customer.email`, `$.items[*].phone`,
+    /// `$['first-name']`, `$..email` (at any depth). A path to an object or array means every value
+    /// in it. A record that is no JSON cannot be parsed then; see `on_unparseable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub path: Option<String>,
+    /// By the field's name, at any depth of a JSON document or as a column of CSV. Case, accents and
+    /// separators do not count: `lastName` is `last_name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub name: Option<String>,
+    /// By all names that fields with data of this class usually have, in the languages of Europe:
+    /// `email`, `phone`, `payment_card`, `iban`, `ipv4`, `ipv6`, `mac_address`, `api_secret`,
+    /// `person_name`, `postal_address`, `date_of_birth`, `passport`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_of: Option<DataClass>,
+    /// By its column in CSV: a name, or a number from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<ColumnRule>,
+    /// What stands in the field, for the marker and the evidence. Without it: `field`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<ClassName>,
+}
+
+/// A column of CSV.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ColumnRule {
+    /// By its number, from 1.
+    Number(#[schemars(range(min = 1, max = 10000))] u32),
+    /// By its name.
+    Name(#[schemars(length(min = 1, max = 100))] String),
+}
+
+/// How records are to be read as CSV (RFC 4180).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvRule {
+    /// What stands between fields: one character of ASCII.
+    #[serde(default = "comma")]
+    #[schemars(length(min = 1, max = 1))]
+    pub separator: String,
+    /// Whether the first line of each record names the columns.
+    #[serde(default)]
+    pub header: bool,
+    /// The columns' names, where records have no header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10000))]
+    pub columns: Vec<String>,
+}
+
+fn comma() -> String {
+    ",".to_owned()
 }
 
 fn fetch_only() -> Vec<Direction> {
@@ -310,7 +442,8 @@ pub enum OperatorRule {
     /// Only its first so many letters and digits stay, at most half of them.
     Truncate(#[schemars(range(min = 1, max = 64))] u8),
     /// It becomes the range it belongs to: `ipv4` the network of /24, `ipv6` of /48, `mac_address` the
-    /// maker, `email` the domain, `payment_card` the first six digits, `iban` and `eu_vat` the country.
+    /// maker, `email` the domain, `payment_card` the first six digits, `iban` and `eu_vat` the country,
+    /// `date_of_birth` the year.
     Generalise,
     /// It becomes a pseudonym under the key of this name, the same wherever the value stands.
     Pseudonym(#[schemars(length(min = 1))] String),

@@ -3,29 +3,44 @@
 //! A [`MaskPlan`] is compiled by the snapshot for one (topic, direction, principal) and shared by
 //! every exchange under it. [`MaskPlan::begin`] starts a pass over the records of one partition;
 //! the pass is what `tidegate_core::batch::inspect` shows records to, and it tallies what it found.
-//! Reading order: this file, [`pass`], then `operate` (where bytes change), `value` (what a found value
-//! becomes) and [`key`].
+//!
+//! Data is found in two ways: by itself ([`crate::scan`]), and by the field it stands in: [`path`]
+//! and `names` say which fields, `json` and `csv` where they stand.
+//!
+//! Reading order: this file, [`plan`], [`pass`], then `operate` (where bytes change), `value` (what
+//! a found value becomes) and [`key`]; of the fields [`path`], `automaton`, `names`, `fields`,
+//! `json`, `csv`.
 //!
 //! Invariants: the plan is immutable; a record without findings costs no allocation; what was JSON
-//! is JSON afterwards; what was binary keeps its length.
+//! is JSON afterwards, and what no rule names keeps its bytes; what was binary keeps its length.
 
 use std::sync::Arc;
 
 use tidegate_core::words::DataClass;
 
-use crate::scan::ClassSet;
+use crate::scan::custom::CustomClass;
 
+mod automaton;
+mod csv;
+mod fields;
 mod fingerprint;
+mod json;
 pub mod key;
+mod names;
 mod operate;
 pub mod pass;
+pub mod path;
+pub mod plan;
 #[cfg(test)]
 mod tests;
 mod value;
 
-use fingerprint::Fingerprint;
+pub use csv::CsvForm;
 pub use key::MaskKey;
+pub use names::has_dictionary;
 pub use pass::MaskPass;
+pub use path::Path;
+pub use plan::MaskPlan;
 
 /// What is done to a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,25 +108,109 @@ fn fits_json(character: char) -> bool {
 }
 
 /// Whether findings of `class` belong to ranges that [`Operator::Generalise`] knows: networks of /24
-/// and /48, a device's maker, an e-mail's domain, a card's issuer, an account's or company's country.
+/// and /48, a device's maker, an e-mail's domain, a card's issuer, an account's or company's country,
+/// a date's year.
 #[must_use]
 pub const fn can_generalise(class: DataClass) -> bool {
-    use DataClass::{Email, EuVat, Iban, Ipv4, Ipv6, MacAddress, PaymentCard};
-    matches!(class, Email | EuVat | Iban | Ipv4 | Ipv6 | MacAddress | PaymentCard)
+    use DataClass::{DateOfBirth, Email, EuVat, Iban, Ipv4, Ipv6, MacAddress, PaymentCard};
+    matches!(class, DateOfBirth | Email | EuVat | Iban | Ipv4 | Ipv6 | MacAddress | PaymentCard)
 }
 
 /// Whether findings of `class` always have the six digits that FF1's smallest domain asks for.
 #[must_use]
 pub const fn can_encrypt(class: DataClass) -> bool {
-    use DataClass::{ApiSecret, BtcAddress, Email, Ipv4, Ipv6, ItCodiceFiscale, Jwt, MacAddress};
-    !matches!(class, ApiSecret | BtcAddress | Email | Ipv4 | Ipv6 | ItCodiceFiscale | Jwt | MacAddress)
+    use DataClass::{
+        ApiSecret, BtcAddress, DateOfBirth, Email, Ipv4, Ipv6, ItCodiceFiscale, Jwt, MacAddress, Passport, PersonName,
+        PostalAddress,
+    };
+    !matches!(
+        class,
+        ApiSecret
+            | BtcAddress
+            | DateOfBirth
+            | Email
+            | Ipv4
+            | Ipv6
+            | ItCodiceFiscale
+            | Jwt
+            | MacAddress
+            | Passport
+            | PersonName
+            | PostalAddress
+    )
 }
 
-/// One class under one operator, and the rule that says so.
+/// The class of what is masked: a built-in one, or a custom one or a field by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class<'a> {
+    /// A built-in one.
+    Known(DataClass),
+    /// Any other.
+    Named(&'a str),
+}
+
+impl<'a> Class<'a> {
+    /// The name in markers, pseudonyms and evidence.
+    pub(crate) const fn name(self) -> &'a str {
+        match self {
+            Self::Known(class) => class.name(),
+            Self::Named(name) => name,
+        }
+    }
+}
+
+/// The class of a field whose rule names none.
+const FIELD_CLASS: &str = "field";
+
+/// What an entry of a plan is about.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Data that the scanner recognises, or where it cannot, fields that are named like such data.
+    Class(DataClass),
+    /// Data that a custom class recognises.
+    Custom(Arc<CustomClass>),
+    /// A field, whatever stands in it.
+    Field(Arc<Field>),
+}
+
+/// A field that a rule names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Which one.
+    pub selector: Selector,
+    /// What stands in it, for markers and evidence.
+    pub class: Option<FieldClass>,
+    /// As the rule writes it, for the evidence.
+    pub text: Box<str>,
+}
+
+/// What stands in a field, as its rule says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldClass {
+    /// Data of a built-in class.
+    Known(DataClass),
+    /// Data of a custom class.
+    Custom(Arc<str>),
+}
+
+/// How a rule names a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// By its path in a document.
+    Path(Path),
+    /// By its name, at any depth; upper and lower case, accents and separators do not count.
+    Name(Box<str>),
+    /// By all names that fields with data of this class usually have.
+    NamesOf(DataClass),
+    /// By the number of its column, from 1.
+    Column(u32),
+}
+
+/// One thing to be masked under one operator, and the rule that says so.
+#[derive(Debug, Clone)]
 pub struct MaskEntry {
-    /// The class of data.
-    pub class: DataClass,
+    /// What is masked.
+    pub target: Target,
     /// What happens to it.
     pub operator: Operator,
     /// The name of the mask rule (or of the exemption) in the policy file.
@@ -119,72 +218,58 @@ pub struct MaskEntry {
     /// Whether record keys are masked as well. Off unless the rule says so, because a masked key
     /// changes partitioning and compaction.
     pub keys: bool,
+    /// Whether the rule only reports: it changes nothing, and keeps no other rule from changing.
+    pub observes: bool,
+    /// How records are to be read as CSV, where the rule says so.
+    pub csv: Option<Arc<CsvForm>>,
 }
 
-/// The compiled mask rules for one topic and direction, for one principal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MaskPlan {
-    /// By the class's number.
-    entries: [Option<MaskEntry>; DataClass::ALL.len()],
-    /// What is looked for in values, and in header values.
-    value_classes: ClassSet,
-    /// What is looked for in keys.
-    key_classes: ClassSet,
-    fingerprint: u128,
-}
-
-impl MaskPlan {
-    /// Compiles entries, most important first: the first entry of a class decides about it, so
-    /// exemptions stand before the rules they exempt from.
-    ///
-    /// Characters of a replacement that [`is_replacement`] does not allow are left out.
+impl MaskEntry {
+    /// An entry for values, that masks.
     #[must_use]
-    pub fn new(entries: impl IntoIterator<Item = MaskEntry>) -> Self {
-        let mut plan = Self::default();
-        for mut entry in entries {
-            let Some(slot @ None) = plan.entries.get_mut(entry.class as usize) else {
-                continue;
-            };
-            if let Operator::Replace(text) = &mut entry.operator
-                && !is_replacement(text)
-            {
-                *text = text.chars().filter(|character| fits_json(*character)).collect::<String>().into();
-            }
-            plan.value_classes.insert(entry.class);
-            if entry.keys {
-                plan.key_classes.insert(entry.class);
-            }
-            *slot = Some(entry);
+    pub fn new(target: Target, operator: Operator, rule: impl Into<Arc<str>>) -> Self {
+        Self { target, operator, rule: rule.into(), keys: false, observes: false, csv: None }
+    }
+
+    pub(crate) fn class(&self) -> Class<'_> {
+        match &self.target {
+            Target::Class(class) => Class::Known(*class),
+            Target::Custom(class) => Class::Named(class.name()),
+            Target::Field(field) => match &field.class {
+                Some(FieldClass::Known(class)) => Class::Known(*class),
+                Some(FieldClass::Custom(name)) => Class::Named(name),
+                None => match &field.selector {
+                    Selector::NamesOf(class) => Class::Known(*class),
+                    _ => Class::Named(FIELD_CLASS),
+                },
+            },
         }
-        let mut fingerprint = Fingerprint::new();
-        plan.entries.iter().flatten().for_each(|entry| fingerprint.entry(entry));
-        plan.fingerprint = fingerprint.finish();
-        plan
     }
 
-    /// What the plan is, in 128 bits: plans with the same fingerprint make the same of the same
-    /// records and say the same about it, in this and any other snapshot of this process. Costs
-    /// nothing; it is computed when the plan is compiled.
+    /// The name of the class of data, for the evidence; `field` where a field's rule names none.
     #[must_use]
-    pub fn fingerprint(&self) -> u128 {
-        self.fingerprint
+    pub fn class_name(&self) -> &str {
+        self.class().name()
     }
 
-    /// Whether no class is looked for.
+    /// The field as the rule writes it; empty where data is recognised by itself.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.value_classes.is_empty()
+    pub fn field(&self) -> &str {
+        match &self.target {
+            Target::Field(field) => &field.text,
+            Target::Class(_) | Target::Custom(_) => "",
+        }
     }
 
-    /// What happens to findings of `class`; `None` where they are not looked for.
+    /// What is done, as evidence says it: the operator's name, or `observe`.
     #[must_use]
-    pub fn entry(&self, class: DataClass) -> Option<&MaskEntry> {
-        self.entries.get(class as usize)?.as_ref()
+    pub fn outcome(&self) -> &'static str {
+        if self.observes { "observe" } else { self.operator.name() }
     }
 
-    /// Starts a pass over records.
+    /// Whether bytes change under it.
     #[must_use]
-    pub fn begin(&self) -> MaskPass<'_> {
-        MaskPass::new(self)
+    pub const fn masks(&self) -> bool {
+        !self.observes && self.operator.masks()
     }
 }

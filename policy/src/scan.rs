@@ -24,6 +24,7 @@ use tidegate_core::words::DataClass;
 mod card;
 mod checksum;
 mod context;
+pub mod custom;
 mod email;
 mod iban;
 mod national;
@@ -40,8 +41,10 @@ mod tests;
 mod token;
 mod vat;
 
+pub(crate) use context::folded;
 pub(crate) use normalise::normalised;
 
+use custom::CustomClass;
 use prefilter::{Candidates, Kind, Wanted};
 
 /// Below it a finding is not reported, in per cent.
@@ -191,6 +194,45 @@ impl Scanner {
         if findings.len() > first + 1 {
             in_order(findings, first);
         }
+    }
+
+    /// Yields where data of `class` stands in `bytes`, by the index of the class.
+    pub(crate) fn scan_custom<'c>(
+        &mut self,
+        bytes: &[u8],
+        classes: impl Iterator<Item = &'c CustomClass>,
+        mut each: impl FnMut(usize, Range<usize>),
+    ) {
+        let disguised = bytes.iter().any(|byte| matches!(byte, b'\\' | b'%' | 0x80..)) && self.undisguise(bytes);
+        for (index, class) in classes.enumerate() {
+            if disguised {
+                let origin = |at: usize| self.origins.get(at).map_or(bytes.len(), |&origin| origin as usize);
+                class.find(&self.text, |span| each(index, origin(span.start)..origin(span.end)));
+            } else {
+                class.find(bytes, |span| each(index, span));
+            }
+        }
+    }
+
+    /// Writes `bytes` without their disguises, and those within them, to the buffers; false where
+    /// there are none.
+    fn undisguise(&mut self, bytes: &[u8]) -> bool {
+        if !normalise::normalise(bytes, &mut self.text, &mut self.origins) {
+            return false;
+        }
+        for _ in 1..DISGUISES_MAX {
+            std::mem::swap(&mut self.text, &mut self.text_before);
+            std::mem::swap(&mut self.origins, &mut self.origins_before);
+            if !normalise::normalise(&self.text_before, &mut self.text, &mut self.origins) {
+                std::mem::swap(&mut self.text, &mut self.text_before);
+                std::mem::swap(&mut self.origins, &mut self.origins_before);
+                break;
+            }
+            for origin in &mut self.origins {
+                *origin = self.origins_before.get(*origin as usize).copied().unwrap_or(bytes.len() as u32);
+            }
+        }
+        true
     }
 
     fn scan_disguised(&mut self, bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {

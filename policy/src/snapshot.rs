@@ -14,16 +14,15 @@ use crate::authority::Standing;
 use crate::authority::rules::{Role, Rules};
 use crate::document::{self, Parsed, Problem};
 use crate::file::{
-    GrantRule, Identity, MaskRule, NameRule, NotifyRule, OnUnparseable, OperationRule, OperatorRule, PartitionsRule,
-    PolicyFile, ResourceRule,
+    GrantRule, Identity, NameRule, NotifyRule, OnUnparseable, OperationRule, PartitionsRule, PolicyFile, ResourceRule,
 };
 use crate::grant::{Denials, Grant, Named, Operations, Pattern, Scope, Who};
-use crate::mask::Operator;
 use crate::mask::key::{MaskKey, SECRET_BYTES_MIN};
 use crate::view::{MaskInView, View};
 use crate::window::Schedule;
 
 mod check;
+mod masks;
 mod rules;
 
 /// Gives the bytes of a key file, by its path as it stands in the policy, or says why it cannot.
@@ -86,6 +85,7 @@ impl Snapshot {
     pub fn compile(file: &Parsed<PolicyFile>, version: u64, read_key: ReadKey<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = check::problems(file);
         let keys = keys(file, read_key, &mut problems);
+        let classes = masks::classes(file, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -94,7 +94,7 @@ impl Snapshot {
             fingerprint: fingerprint(policy, &keys).into(),
             on_unparseable: policy.on_unparseable,
             grants: policy.grants.iter().map(|rule| Arc::new(grant(rule))).collect(),
-            masks: policy.masks.iter().map(|rule| mask(rule, &keys)).collect(),
+            masks: policy.masks.iter().map(|rule| masks::mask(rule, &keys, &classes)).collect(),
             rules: rules::compile(policy),
             key_files: policy.keys.iter().map(|key| key.file.clone()).collect(),
         };
@@ -188,9 +188,7 @@ impl Snapshot {
         let grants = grants.chain(self.standing.grants_of(principal));
         let masks = compiled.masks.iter().filter(|mask| mask.who.masks_for(principal)).map(|mask| {
             let mut rule = mask.rule.clone();
-            if mask.except.names(principal) {
-                rule.operator = Operator::None;
-            }
+            rule.exempt = mask.except.names(principal);
             rule
         });
         let holds = compiled.rules.holds.iter().filter(|rule| rule.holds_for(principal)).cloned();
@@ -318,37 +316,6 @@ fn keys(file: &Parsed<PolicyFile>, read_key: ReadKey<'_>, problems: &mut Vec<Pro
         }
     }
     keys
-}
-
-fn mask(rule: &MaskRule, keys: &HashMap<String, MaskKey>) -> Mask {
-    // The checks have seen that every key that a rule names is there; without it nothing would be
-    // left readable either.
-    let keyed = |name: &String, operator: fn(MaskKey) -> Operator| {
-        keys.get(name).map_or(Operator::Redact, |key| operator(key.clone()))
-    };
-    let operator = match &rule.operator {
-        OperatorRule::Redact => Operator::Redact,
-        OperatorRule::KeepLast(count) => Operator::KeepLast(*count),
-        OperatorRule::Replace(text) => Operator::Replace(text.as_str().into()),
-        OperatorRule::Nullify => Operator::Nullify,
-        OperatorRule::Truncate(count) => Operator::Truncate(*count),
-        OperatorRule::Generalise => Operator::Generalise,
-        OperatorRule::Pseudonym(key) => keyed(key, Operator::Pseudonym),
-        OperatorRule::Encrypt(key) => keyed(key, Operator::Encrypt),
-        OperatorRule::DropRecord => Operator::DropRecord,
-    };
-    Mask {
-        who: who(&rule.principals, &rule.groups, rule.everyone),
-        except: rule.except.as_ref().map_or_else(Who::default, |except| who(&except.principals, &except.groups, false)),
-        rule: MaskInView {
-            rule: rule.name.as_str().into(),
-            topics: rule.topics.iter().map(pattern).collect(),
-            directions: rule.directions.as_slice().into(),
-            classes: rule.classes.as_slice().into(),
-            operator,
-            keys: rule.keys,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_core::words::{DataClass, Direction, Operation, Resource, Timestamp};
+use tidegate_core::words::{Direction, Operation, Resource, Timestamp};
 
 pub use crate::mask::MaskPlan;
 
@@ -65,13 +65,11 @@ type Plans = HashMap<Box<str>, Option<Arc<MaskPlan>>>;
 /// A mask rule as it stands towards one principal.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskInView {
-    pub(crate) rule: Arc<str>,
     pub(crate) topics: Arc<[Pattern]>,
     pub(crate) directions: Arc<[Direction]>,
-    pub(crate) classes: Arc<[DataClass]>,
-    /// [`Operator::None`] where the principal is exempt.
-    pub(crate) operator: Operator,
-    pub(crate) keys: bool,
+    pub(crate) entries: Arc<[MaskEntry]>,
+    /// Whether the principal sees the data as it is.
+    pub(crate) exempt: bool,
 }
 
 /// A grant and the span for which its schedule's answer is known.
@@ -239,14 +237,11 @@ impl View {
         let applies = |mask: &&MaskInView| {
             mask.directions.contains(&direction) && mask.topics.iter().any(|pattern| pattern.matches(topic))
         };
-        let plan = MaskPlan::new(self.masks.iter().filter(applies).flat_map(|mask| {
-            mask.classes.iter().map(|class| MaskEntry {
-                class: *class,
-                operator: mask.operator.clone(),
-                rule: mask.rule.clone(),
-                keys: mask.keys,
-            })
-        }));
+        let entries = self.masks.iter().filter(applies).flat_map(|mask| {
+            let operator = |entry: &MaskEntry| if mask.exempt { Operator::None } else { entry.operator.clone() };
+            mask.entries.iter().map(move |entry| MaskEntry { operator: operator(entry), ..entry.clone() })
+        });
+        let plan = MaskPlan::compile(entries, self.on_unparseable);
         (!plan.is_empty()).then(|| Arc::new(plan))
     }
 

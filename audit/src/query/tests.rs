@@ -40,7 +40,13 @@ fn event(n: i64) -> Event {
             },
         ],
         findings: if n % 90 < 5 {
-            vec![FindingCount { class: "email".into(), operator: "redact".into(), count: 1, topic: "t".into() }]
+            vec![FindingCount {
+                class: "email".into(),
+                operator: "redact".into(),
+                count: 1,
+                topic: "t".into(),
+                ..FindingCount::default()
+            }]
         } else {
             Vec::new()
         },

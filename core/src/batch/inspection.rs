@@ -238,6 +238,9 @@ fn show(
         *left -= 1;
         *work = work.saturating_sub(RECORD_WORK + raw.whole.len());
         if let Some(edit) = inspect.inspect(&raw.borrow(payload, header)) {
+            if let Some(error) = inspect.refusal() {
+                return Err(error);
+            }
             *work = work.saturating_sub(EDIT_WORK);
             edits.extend(Edited::new(payload, raw, edit));
         }

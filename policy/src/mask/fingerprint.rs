@@ -6,7 +6,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::{MaskEntry, Operator};
+use super::{Field, MaskEntry, Operator, Selector, Target};
 
 /// Takes in what a plan consists of.
 pub(super) struct Fingerprint(Context);
@@ -14,7 +14,7 @@ pub(super) struct Fingerprint(Context);
 impl Fingerprint {
     pub(super) fn new() -> Self {
         let mut fingerprint = Self(Context::new(&SHA256));
-        fingerprint.part(b"tidegate mask plan 1");
+        fingerprint.part(b"tidegate mask plan 2");
         fingerprint
     }
 
@@ -24,10 +24,36 @@ impl Fingerprint {
     }
 
     pub(super) fn entry(&mut self, entry: &MaskEntry) {
-        self.part(entry.class.name().as_bytes());
+        match &entry.target {
+            Target::Class(class) => self.tagged(b"class", class.name()),
+            Target::Custom(class) => {
+                self.tagged(b"custom", class.name());
+                self.part(class.definition().as_bytes());
+            }
+            Target::Field(field) => self.field(field),
+        }
         self.part(entry.rule.as_bytes());
-        self.part(&[u8::from(entry.keys)]);
+        self.part(&[u8::from(entry.keys), u8::from(entry.observes), u8::from(entry.csv.is_some())]);
+        if let Some(form) = &entry.csv {
+            self.part(format!("{form:?}").as_bytes());
+        }
         self.operator(&entry.operator);
+    }
+
+    fn tagged(&mut self, tag: &[u8], text: &str) {
+        self.part(tag);
+        self.part(text.as_bytes());
+    }
+
+    fn field(&mut self, field: &Field) {
+        match &field.selector {
+            Selector::Path(path) => self.tagged(b"path", &path.to_string()),
+            Selector::Name(name) => self.tagged(b"name", name),
+            Selector::NamesOf(class) => self.tagged(b"names of", class.name()),
+            Selector::Column(column) => self.tagged(b"column", &column.to_string()),
+        }
+        self.tagged(b"class", field.class.as_ref().map_or("", |class| class.name()));
+        self.tagged(b"text", &field.text);
     }
 
     fn operator(&mut self, operator: &Operator) {

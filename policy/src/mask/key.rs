@@ -15,7 +15,6 @@ use std::sync::Arc;
 use aes::Aes256;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use fpe::ff1::{FF1, FlexibleNumeralString};
-use tidegate_core::words::DataClass;
 
 /// Bytes of a secret, at least.
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -57,9 +56,9 @@ impl MaskKey {
     }
 
     /// The pseudonym of a value, all of whose spellings are to be the same by now.
-    pub(super) fn pseudonym(&self, class: DataClass, value: &[u8]) -> [u8; 16] {
+    pub(super) fn pseudonym(&self, class: &str, value: &[u8]) -> [u8; 16] {
         let mut context = hmac::Context::with_key(&self.0.pseudonym);
-        context.update(class.name().as_bytes());
+        context.update(class.as_bytes());
         context.update(&[0]);
         context.update(value);
         context.sign().as_ref().first_chunk().copied().unwrap_or_default()
@@ -67,19 +66,19 @@ impl MaskKey {
 
     /// Encrypts decimal digits (values, not ASCII) to as many; false where there are too few or too
     /// many, which then stay as they are.
-    pub(super) fn encrypt(&self, class: DataClass, digits: &mut [u8]) -> bool {
+    pub(super) fn encrypt(&self, class: &str, digits: &mut [u8]) -> bool {
         self.permute(class, digits, |cipher, tweak, numerals| cipher.encrypt(tweak, numerals).ok())
     }
 
     /// Undoes [`MaskKey::encrypt`].
     #[cfg(test)]
-    pub(super) fn decrypt(&self, class: DataClass, digits: &mut [u8]) -> bool {
+    pub(super) fn decrypt(&self, class: &str, digits: &mut [u8]) -> bool {
         self.permute(class, digits, |cipher, tweak, numerals| cipher.decrypt(tweak, numerals).ok())
     }
 
     fn permute(
         &self,
-        class: DataClass,
+        class: &str,
         digits: &mut [u8],
         step: impl Fn(&FF1<Aes256>, &[u8], &FlexibleNumeralString) -> Option<FlexibleNumeralString>,
     ) -> bool {
@@ -87,7 +86,7 @@ impl MaskKey {
             return false;
         }
         let numerals: Vec<u16> = digits.iter().map(|digit| u16::from(*digit)).collect();
-        let Some(permuted) = step(&self.0.cipher, class.name().as_bytes(), &numerals.into()) else { return false };
+        let Some(permuted) = step(&self.0.cipher, class.as_bytes(), &numerals.into()) else { return false };
         let permuted: Vec<u16> = permuted.into();
         digits.iter_mut().zip(permuted).for_each(|(digit, numeral)| *digit = numeral as u8);
         true
@@ -140,11 +139,11 @@ mod tests {
 
     #[test]
     fn pseudonyms_depend_on_key_class_and_value() {
-        let pseudonym = key(1, 1).pseudonym(DataClass::Email, b"a@b.cc");
-        assert_eq!(pseudonym, key(1, 1).pseudonym(DataClass::Email, b"a@b.cc"));
-        assert_ne!(pseudonym, key(1, 2).pseudonym(DataClass::Email, b"a@b.cc"));
-        assert_ne!(pseudonym, key(1, 1).pseudonym(DataClass::Phone, b"a@b.cc"));
-        assert_ne!(pseudonym, key(1, 1).pseudonym(DataClass::Email, b"a@b.cd"));
+        let pseudonym = key(1, 1).pseudonym("email", b"a@b.cc");
+        assert_eq!(pseudonym, key(1, 1).pseudonym("email", b"a@b.cc"));
+        assert_ne!(pseudonym, key(1, 2).pseudonym("email", b"a@b.cc"));
+        assert_ne!(pseudonym, key(1, 1).pseudonym("phone", b"a@b.cc"));
+        assert_ne!(pseudonym, key(1, 1).pseudonym("email", b"a@b.cd"));
     }
 
     proptest! {
@@ -153,11 +152,11 @@ mod tests {
         #[test]
         fn encryption_is_undone_by_decryption(digits in proptest::collection::vec(0u8..10, 0..70)) {
             let mut permuted = digits.clone();
-            let encrypted = key(1, 9).encrypt(DataClass::PaymentCard, &mut permuted);
+            let encrypted = key(1, 9).encrypt("payment_card", &mut permuted);
             prop_assert_eq!(encrypted, (ENCRYPTED_DIGITS_MIN..=ENCRYPTED_DIGITS_MAX).contains(&digits.len()));
             prop_assert!(permuted.iter().all(|digit| *digit < 10));
             if encrypted {
-                prop_assert!(key(1, 9).decrypt(DataClass::PaymentCard, &mut permuted));
+                prop_assert!(key(1, 9).decrypt("payment_card", &mut permuted));
             }
             prop_assert_eq!(permuted, digits);
         }

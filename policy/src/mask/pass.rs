@@ -1,34 +1,88 @@
 //! One pass of a plan over the records of a partition: scans values, header values and, where a
-//! rule says so, keys; says what each record becomes; counts.
+//! rule says so, keys, and walks values for named fields; says what each record becomes; counts.
+//!
+//! Where a field and something recognised by itself overlap, the field that is masked counts: the
+//! whole of it changes. A field that is not masked (its reader is exempt, its rule only observes)
+//! hides nothing that another rule masks in it.
 
-use tidegate_core::batch::{FieldEdit, Inspect, Record, RecordEdit};
-use tidegate_core::event::FindingCount;
+use std::ops::Range;
+
+use tidegate_core::batch::{BatchError, FieldEdit, Inspect, Record, RecordEdit};
 use tidegate_core::words::DataClass;
 
+use super::csv;
+use super::fields::Keys;
+use super::json::{self, FieldPlace, Scalar};
 use super::operate::operate;
+use super::plan::{Slot, Sought};
 use super::{MaskEntry, MaskPlan, Operator};
-use crate::scan::{ClassSet, Finding, Scanner};
+use crate::file::OnUnparseable;
+use crate::scan::{Finding, Scanner};
 
-/// What a plan found, by class. Each class has one operator, so this also counts by operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What takes the place of a value that cannot be parsed, where the policy wants that.
+const UNPARSEABLE: &[u8] = b"[unparseable]";
+
+/// What a plan found, by entry. Each entry has one operator, so this also counts by operator.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    findings: [u64; DataClass::ALL.len()],
+    /// By the index of the entry in the plan; as long as what was found asks for.
+    counts: Vec<u64>,
     /// Records that were changed.
     pub records_masked: u64,
+    /// Records whose value could not be parsed, whatever became of them.
+    pub records_unparseable: u64,
 }
 
 impl Tally {
-    /// How many findings of `class`.
-    #[must_use]
-    pub fn count(&self, class: DataClass) -> u64 {
-        self.findings.get(class as usize).copied().unwrap_or(0)
+    /// Adds what another pass under the same plan found.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.records_masked += other.records_masked;
+        self.records_unparseable += other.records_unparseable;
     }
 
-    /// Adds what another pass found.
-    pub fn add(&mut self, other: &Self) {
-        self.findings.iter_mut().zip(other.findings).for_each(|(count, more)| *count += more);
-        self.records_masked += other.records_masked;
+    /// What was found, with the entry of `plan` that decided or observed; nothing of entries that
+    /// found nothing. The plan has to be the one of the pass.
+    pub fn counts<'p>(&self, plan: &'p MaskPlan) -> impl Iterator<Item = (&'p MaskEntry, u64)> {
+        plan.entries().iter().zip(&self.counts).filter(|(_, count)| **count > 0).map(|(entry, count)| (entry, *count))
     }
+
+    fn count(&mut self, entry: Option<usize>) {
+        let Some(entry) = entry else { return };
+        if self.counts.len() <= entry {
+            self.counts.resize(entry + 1, 0);
+        }
+        self.counts[entry] += 1;
+    }
+}
+
+/// Something to be masked, or only counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) span: Range<usize>,
+    pub(super) slot: Slot,
+    confidence: u8,
+    pub(super) form: Form,
+}
+
+/// What a place is, for what its bytes become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Recognised by itself, wherever it stands.
+    Found,
+    /// A value of a JSON document, with the bytes of its quotation marks.
+    Json(Scalar, usize),
+    /// A field of a CSV line, quotation marks included.
+    Csv(u8),
+}
+
+/// Which part of a record something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Key,
+    Value,
+    Header,
 }
 
 /// A pass over records, to be shown them by `tidegate_core::batch::inspect`.
@@ -38,13 +92,39 @@ pub struct MaskPass<'a> {
     tally: Tally,
     scanner: Scanner,
     findings: Vec<Finding>,
+    /// What is recognised by itself, then all, in order.
+    places: Vec<Place>,
+    fields: Vec<Place>,
+    json: Option<Box<Json>>,
+    csv: csv::Buffers,
     /// A finding of the record asks for the record to be emptied.
     drops: bool,
+    /// Why the record must not pass.
+    refused: Option<String>,
+}
+
+/// What walking documents takes.
+#[derive(Debug)]
+struct Json {
+    keys: Keys,
+    buffers: json::Buffers,
+    places: Vec<FieldPlace>,
 }
 
 impl<'a> MaskPass<'a> {
     pub(super) fn new(plan: &'a MaskPlan) -> Self {
-        Self { plan, tally: Tally::default(), scanner: Scanner::default(), findings: Vec::new(), drops: false }
+        Self {
+            plan,
+            tally: Tally::default(),
+            scanner: Scanner::default(),
+            findings: Vec::new(),
+            places: Vec::new(),
+            fields: Vec::new(),
+            json: None,
+            csv: csv::Buffers::default(),
+            drops: false,
+            refused: None,
+        }
     }
 
     /// What was found so far.
@@ -53,89 +133,230 @@ impl<'a> MaskPass<'a> {
         &self.tally
     }
 
-    /// What was found so far, with the entry that decided, class by class; nothing of classes that
-    /// were not found.
+    /// What was found so far, with the entry that decided or observed.
     pub fn counts(&self) -> impl Iterator<Item = (&'a MaskEntry, u64)> {
-        let plan = self.plan;
-        DataClass::ALL.into_iter().filter_map(move |class| {
-            let count = self.tally.count(class);
-            plan.entry(class).filter(|_| count > 0).map(|entry| (entry, count))
-        })
+        self.tally.counts(self.plan)
     }
 
-    /// What was found so far in `topic`, as evidence says it.
-    pub fn finding_counts(&self, topic: &str) -> impl Iterator<Item = FindingCount> {
-        self.counts().map(move |(entry, count)| FindingCount {
-            class: entry.class.name().to_owned(),
-            operator: entry.operator.name().to_owned(),
-            count,
-            topic: topic.to_owned(),
-        })
+    /// How many findings of `class` there were so far, by rules that decide.
+    #[must_use]
+    pub fn count(&self, class: DataClass) -> u64 {
+        let is_it = |entry: &MaskEntry| !entry.observes && entry.class_name() == class.name();
+        self.counts().filter(|(entry, _)| is_it(entry)).map(|(_, count)| count).sum()
     }
 
-    fn field(&mut self, bytes: Option<&[u8]>, classes: ClassSet) -> Option<FieldEdit> {
-        self.mask(bytes?, classes).map(FieldEdit::Bytes)
-    }
-
-    /// What `bytes` become, for front ends whose payloads are not records; `None` where nothing in
-    /// them changes. What is found is counted all the same.
-    pub fn payload(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// What `bytes` become as a record's value; `None` where nothing in them changes. What is found
+    /// is counted all the same.
+    ///
+    /// # Errors
+    /// Why they must not pass: they cannot be parsed, and the policy says so.
+    pub fn value(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
         self.drops = false;
-        let masked = self.mask(bytes, self.plan.value_classes);
-        if self.drops { Some(Vec::new()) } else { masked }
+        let masked = self.mask(bytes, Part::Value);
+        match self.refused.take() {
+            Some(reason) => Err(reason),
+            None if self.drops => Ok(Some(Vec::new())),
+            None => Ok(masked),
+        }
     }
 
-    fn mask(&mut self, bytes: &[u8], classes: ClassSet) -> Option<Vec<u8>> {
-        if classes.is_empty() {
+    /// As [`MaskPass::value`], for front ends whose payloads are not records, and that have no
+    /// answer but a payload: what must not pass becomes empty.
+    pub fn payload(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.value(bytes).unwrap_or_else(|_| Some(Vec::new()))
+    }
+
+    /// Where in the payload that was shown last something was found, in order, with the entry that
+    /// decides or, where none does, observes.
+    pub fn places(&self) -> impl Iterator<Item = (Range<usize>, &'a MaskEntry)> {
+        let plan = self.plan;
+        self.places.iter().filter_map(move |place| {
+            let index = place.slot.decides().or(place.slot.observes())?;
+            Some((place.span.clone(), plan.entries().get(index)?))
+        })
+    }
+
+    fn field(&mut self, bytes: Option<&[u8]>, part: Part) -> Option<FieldEdit> {
+        self.mask(bytes?, part).map(FieldEdit::Bytes)
+    }
+
+    fn mask(&mut self, bytes: &[u8], part: Part) -> Option<Vec<u8>> {
+        self.places.clear();
+        let plan = self.plan;
+        let sought = if part == Part::Key { &plan.in_keys } else { &plan.in_values };
+        if !sought.is_empty() {
+            self.recognise(bytes, sought);
+        }
+        if part == Part::Value && (plan.fields.is_some() || !plan.csv.is_empty()) {
+            if let Err(reason) = self.walk(bytes) {
+                self.tally.records_unparseable += 1;
+                match plan.on_unparseable {
+                    OnUnparseable::Reject => {
+                        self.refused = Some(reason);
+                        return None;
+                    }
+                    OnUnparseable::MaskWholeValue => return Some(UNPARSEABLE.to_vec()),
+                    // What is recognised by itself is masked all the same.
+                    OnUnparseable::Pass => self.fields.clear(),
+                }
+            }
+            self.join();
+        }
+        if self.places.is_empty() {
             return None;
         }
-        self.findings.clear();
-        self.scanner.scan(bytes, classes, &mut self.findings);
-        if self.findings.is_empty() {
-            return None;
+        for place in &self.places {
+            self.tally.count(place.slot.decides());
+            self.tally.count(place.slot.observes());
+            let deciding = plan.deciding(place.slot);
+            self.drops |= deciding.is_some_and(|entry| matches!(entry.operator, Operator::DropRecord));
+        }
+        operate(bytes, &self.places, plan)
+    }
+
+    /// Finds what is recognised by itself.
+    fn recognise(&mut self, bytes: &[u8], sought: &Sought) {
+        let Self { plan, scanner, findings, places, .. } = self;
+        findings.clear();
+        scanner.scan(bytes, sought.classes, findings);
+        places.extend(findings.iter().map(|Finding { class, span, confidence }| {
+            let slot = plan.by_class.get(*class as usize).copied().unwrap_or(Slot::NONE);
+            Place { span: span.clone(), slot, confidence: *confidence, form: Form::Found }
+        }));
+        if !sought.customs.is_empty() {
+            let classes = sought.customs.iter().map(|(class, _)| &**class);
+            scanner.scan_custom(bytes, classes, |index, span| {
+                let checked = sought.customs.get(index).is_some_and(|(class, _)| class.is_checked());
+                let slot = sought.customs.get(index).map_or(Slot::NONE, |(_, slot)| *slot);
+                let confidence = if checked { 95 } else { 80 };
+                places.push(Place { span, slot, confidence, form: Form::Found });
+            });
+            places.sort_by_key(|place| (place.span.start, std::cmp::Reverse(place.span.end)));
         }
         self.resolve();
-        for finding in &self.findings {
-            if let Some(count) = self.tally.findings.get_mut(finding.class as usize) {
-                *count += 1;
-            }
-            self.drops |=
-                self.plan.entry(finding.class).is_some_and(|entry| matches!(entry.operator, Operator::DropRecord));
-        }
-        operate(bytes, &self.findings, self.plan)
     }
 
     /// Makes one of findings that overlap: it spans them all, so that nothing of either is left
-    /// readable, and is of the class that is masked, then of the surer, then of the lower number.
+    /// readable, and is of the class that is masked, then of the surer, then of the rule that stands
+    /// first.
     fn resolve(&mut self) {
         let plan = self.plan;
-        let rank = |finding: &Finding| {
-            let masks = plan.entry(finding.class).is_some_and(|entry| entry.operator.masks());
-            (masks, finding.confidence, std::cmp::Reverse(finding.class))
-        };
+        let rank = |place: &Place| (plan.masks(place.slot), place.confidence, std::cmp::Reverse(place.slot.decides()));
         // They are ordered by where they begin.
-        self.findings.dedup_by(|later, earlier| {
+        self.places.dedup_by(|later, earlier| {
             let overlap = later.span.start < earlier.span.end;
             if overlap {
                 earlier.span.end = earlier.span.end.max(later.span.end);
                 if rank(later) > rank(earlier) {
-                    earlier.class = later.class;
+                    earlier.slot = later.slot;
                     earlier.confidence = later.confidence;
                 }
             }
             overlap
         });
     }
+
+    /// Finds the named fields of a value; says why it cannot be parsed, where it has to be.
+    fn walk(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let Self { plan, fields: places, json: kept, csv: buffers, .. } = self;
+        places.clear();
+        if let Some(fields) = &plan.fields
+            && (fields.strict || json::may_hold_fields(bytes))
+        {
+            let walking = kept.get_or_insert_with(|| {
+                Box::new(Json { keys: Keys::take(fields), buffers: json::Buffers::default(), places: Vec::new() })
+            });
+            walking.places.clear();
+            let walked = json::walk(bytes, fields, &mut walking.keys, &mut walking.buffers, &mut walking.places);
+            match walked {
+                // A log line may begin with a bracket.
+                Err(error) if fields.strict || (fields.masks && bytes.trim_ascii_start().starts_with(b"{")) => {
+                    return Err(error.to_string());
+                }
+                Err(_) => {}
+                Ok(()) => places.extend(walking.places.iter().map(|place| Place {
+                    span: place.span.clone(),
+                    slot: place.slot,
+                    confidence: 100,
+                    form: Form::Json(place.scalar, place.quote),
+                })),
+            }
+        }
+        let mut cells = Vec::new();
+        for csv in &plan.csv {
+            cells.clear();
+            match csv.walk(bytes, buffers, &mut cells) {
+                Err(error) if csv.strict => return Err(error.to_string()),
+                Err(_) => {}
+                Ok(()) => places.extend(cells.iter().map(|cell| Place {
+                    span: cell.start..cell.end,
+                    slot: cell.slot,
+                    confidence: 100,
+                    form: Form::Csv(csv.form().separator),
+                })),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the named fields among what was recognised by itself: masked fields take what overlaps
+    /// with them, the others are counted and gone.
+    fn join(&mut self) {
+        if self.fields.is_empty() {
+            return;
+        }
+        let Self { plan, tally, places, fields, drops, .. } = self;
+        fields.retain(|field| {
+            let masked = plan.masks(field.slot);
+            if !masked {
+                tally.count(field.slot.decides());
+                tally.count(field.slot.observes());
+            }
+            masked
+        });
+        fields.sort_by_key(|field| (field.span.start, std::cmp::Reverse(field.span.end)));
+        fields.dedup_by(|later, earlier| later.span.start < earlier.span.end);
+        let mut next = 0;
+        places.retain_mut(|place| {
+            while fields.get(next).is_some_and(|field| field.span.end <= place.span.start) {
+                next += 1;
+            }
+            let Some(field) = fields.get(next).filter(|field| field.span.start < place.span.end) else { return true };
+            let deciding = plan.deciding(place.slot);
+            *drops |= deciding.is_some_and(|entry| matches!(entry.operator, Operator::DropRecord));
+            if place.span.start < field.span.start {
+                place.span.end = field.span.start;
+                return true;
+            }
+            place.span.start = field.span.end.min(place.span.end);
+            !place.span.is_empty()
+        });
+        places.append(fields);
+        places.sort_by_key(|place| place.span.start);
+    }
+}
+
+impl Drop for MaskPass<'_> {
+    fn drop(&mut self) {
+        if let Some(json) = self.json.take() {
+            json.keys.keep();
+        }
+    }
 }
 
 impl Inspect for MaskPass<'_> {
     fn inspect(&mut self, record: &Record<'_>) -> Option<RecordEdit> {
         self.drops = false;
-        let key = self.field(record.key, self.plan.key_classes);
-        let value = self.field(record.value, self.plan.value_classes);
+        let key = self.field(record.key, Part::Key);
         let mut headers = Vec::new();
         for (index, (_, value)) in record.headers.iter().enumerate() {
-            headers.extend(self.field(value, self.plan.value_classes).map(|edit| (index, edit)));
+            headers.extend(self.field(value, Part::Header).map(|edit| (index, edit)));
+        }
+        // Last, so that what was found in it is what `places` tells.
+        let value = self.field(record.value, Part::Value);
+        if let Some(reason) = &mut self.refused {
+            *reason = format!("{}\n{reason}", record.offset);
+            return Some(RecordEdit::default());
         }
         if self.drops {
             self.tally.records_masked += 1;
@@ -147,5 +368,11 @@ impl Inspect for MaskPass<'_> {
         }
         self.tally.records_masked += 1;
         Some(RecordEdit { key, value, headers })
+    }
+
+    fn refusal(&mut self) -> Option<BatchError> {
+        let reason = self.refused.take()?;
+        let (offset, reason) = reason.split_once('\n').unwrap_or(("", &reason));
+        Some(BatchError::Record { offset: offset.parse().unwrap_or(-1), reason: reason.to_owned() })
     }
 }

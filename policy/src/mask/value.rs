@@ -7,15 +7,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_core::words::DataClass;
 
-use super::Operator;
 use super::key::MaskKey;
+use super::{Class, Operator};
 use crate::scan::normalised;
 
 /// Digits of a card that name its issuer (ISO/IEC 7812-1 before 2017; what PCI DSS lets be shown).
 const ISSUER_DIGITS: usize = 6;
 
 /// Writes what `found`, in text, becomes.
-pub(super) fn text(class: DataClass, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
+pub(super) fn text(class: Class<'_>, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
     match operator {
         Operator::None => out.extend_from_slice(found),
         Operator::Redact => marker(class, out),
@@ -39,7 +39,7 @@ pub(super) fn text(class: DataClass, operator: &Operator, found: &[u8], out: &mu
 }
 
 /// Writes what `found`, the digits of a bare number in a JSON document, becomes: a number or `null`.
-pub(super) fn number(class: DataClass, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
+pub(super) fn number(class: Class<'_>, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
     match operator {
         Operator::None => out.extend_from_slice(found),
         Operator::KeepLast(count) => {
@@ -53,7 +53,13 @@ pub(super) fn number(class: DataClass, operator: &Operator, found: &[u8], out: &
         }
         Operator::Nullify | Operator::DropRecord => out.extend_from_slice(b"null"),
         Operator::Truncate(count) => keep_first(usize::from(*count).min(found.len() / 2), found, b'0', out),
-        Operator::Generalise if class == DataClass::PaymentCard => keep_first(ISSUER_DIGITS, found, b'0', out),
+        Operator::Generalise if class == Class::Known(DataClass::PaymentCard) => {
+            keep_first(ISSUER_DIGITS, found, b'0', out)
+        }
+        // A day as a number: 19800517.
+        Operator::Generalise if class == Class::Known(DataClass::DateOfBirth) && found.len() == 8 => {
+            keep_first(4, found, b'0', out);
+        }
         Operator::Pseudonym(key) => number_of(pseudonym(class, key, found), found.len(), out),
         Operator::Encrypt(key) => {
             let mut digits = found.to_vec();
@@ -73,7 +79,7 @@ pub(super) fn number(class: DataClass, operator: &Operator, found: &[u8], out: &
 }
 
 /// Writes what `found`, in binary, becomes: as many bytes.
-pub(super) fn binary(class: DataClass, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
+pub(super) fn binary(class: Class<'_>, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
     let stars = |count| std::iter::repeat_n(b'*', count);
     match operator {
         Operator::None => out.extend_from_slice(found),
@@ -101,7 +107,42 @@ pub(super) fn binary(class: DataClass, operator: &Operator, found: &[u8], out: &
     }
 }
 
-fn marker(class: DataClass, out: &mut Vec<u8>) {
+/// Writes what a JSON number that is a field's value becomes: a number or `null`.
+pub(super) fn number_field(class: Class<'_>, operator: &Operator, found: &[u8], out: &mut Vec<u8>) {
+    let (sign, digits) = match found.strip_prefix(b"-") {
+        Some(digits) => (&b"-"[..], digits),
+        None => (&b""[..], found),
+    };
+    match operator {
+        Operator::None => out.extend_from_slice(found),
+        // What is no whole number has no digits to keep apart.
+        _ if !digits.iter().all(u8::is_ascii_digit)
+            && !matches!(operator, Operator::Nullify | Operator::Replace(_) | Operator::DropRecord) =>
+        {
+            out.push(b'0')
+        }
+        Operator::KeepLast(_) | Operator::Truncate(_) | Operator::Pseudonym(_) | Operator::Encrypt(_) => {
+            out.extend_from_slice(sign);
+            number(class, operator, digits, out);
+        }
+        _ => number(class, operator, digits, out),
+    }
+}
+
+/// The year of a date, wherever it stands in it.
+fn year(date: &str) -> Option<&str> {
+    let is_year = |part: &&str| part.len() == 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let compact = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = date.split(|c: char| !c.is_alphanumeric());
+    parts
+        .clone()
+        .find(is_year)
+        .or_else(|| parts.find(|part| compact(part))?.get(..4))
+        // 1980-05-17T00:00:00Z has its year first.
+        .filter(|year| year.starts_with(['1', '2']))
+}
+
+fn marker(class: Class<'_>, out: &mut Vec<u8>) {
     out.push(b'[');
     out.extend_from_slice(class.name().as_bytes());
     out.push(b']');
@@ -144,8 +185,10 @@ fn keep_first(count: usize, found: &[u8], filler: u8, out: &mut Vec<u8>) {
 }
 
 /// The range that a value belongs to; `None` where no range is known.
-fn generalise(class: DataClass, found: &str) -> Option<String> {
+fn generalise(class: Class<'_>, found: &str) -> Option<String> {
+    let Class::Known(class) = class else { return None };
     match class {
+        DataClass::DateOfBirth => year(found).map(str::to_owned),
         DataClass::Email => found.rsplit_once('@').map(|(_, domain)| format!("*@{domain}")),
         DataClass::Ipv4 => {
             let [a, b, c, _] = found.parse::<Ipv4Addr>().ok()?.octets();
@@ -174,10 +217,17 @@ fn generalise(class: DataClass, found: &str) -> Option<String> {
 }
 
 /// The pseudonym of a value, in the one spelling of it.
-fn pseudonym(class: DataClass, key: &MaskKey, found: &[u8]) -> u128 {
+fn pseudonym(class: Class<'_>, key: &MaskKey, found: &[u8]) -> u128 {
     let plain = plain(found);
-    let canonical = match class {
+    let Class::Known(known) = class else {
+        return u128::from_be_bytes(key.pseudonym(class.name(), plain.as_bytes()));
+    };
+    let canonical = match known {
         DataClass::Email => plain.to_lowercase(),
+        // Case and spacing do not tell people and places apart.
+        DataClass::PersonName | DataClass::PostalAddress => {
+            plain.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+        }
         DataClass::Ipv6 => plain.parse::<Ipv6Addr>().map_or(plain, |address| address.to_string()),
         // Case tells secrets and addresses apart.
         DataClass::ApiSecret | DataClass::BtcAddress | DataClass::Jwt | DataClass::Ipv4 => plain,
@@ -187,7 +237,7 @@ fn pseudonym(class: DataClass, key: &MaskKey, found: &[u8]) -> u128 {
             plain.chars().filter(char::is_ascii_alphanumeric).map(|character| character.to_ascii_uppercase()).collect()
         }
     };
-    u128::from_be_bytes(key.pseudonym(class, canonical.as_bytes()))
+    u128::from_be_bytes(key.pseudonym(class.name(), canonical.as_bytes()))
 }
 
 /// Writes a number of `length` digits that is determined by `pseudonym`.
@@ -198,9 +248,9 @@ fn number_of(pseudonym: u128, length: usize, out: &mut Vec<u8>) {
 }
 
 /// Encrypts the digits among `text`, in place.
-fn encrypt(class: DataClass, key: &MaskKey, text: &mut [u8]) -> bool {
+fn encrypt(class: Class<'_>, key: &MaskKey, text: &mut [u8]) -> bool {
     let mut digits: Vec<u8> = text.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| byte - b'0').collect();
-    if !key.encrypt(class, &mut digits) {
+    if !key.encrypt(class.name(), &mut digits) {
         return false;
     }
     let places = text.iter_mut().filter(|byte| byte.is_ascii_digit());

@@ -33,6 +33,21 @@ pub(super) fn mod_11_10(digits: &[u8]) -> bool {
     (11 - product) % 10 == u32::from(*check)
 }
 
+/// Verhoeff's, the check digit being the last (J. Verhoeff, "Error Detecting Decimal Codes", 1969).
+/// Digits are added in the dihedral group of the pentagon, 0 to 4 being turns and 5 to 9 reflections.
+pub(super) fn verhoeff(digits: &[u8]) -> bool {
+    const STEP: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let add = |a: u8, b: u8| match (a < 5, b < 5) {
+        (true, true) => (a + b) % 5,
+        (true, false) => 5 + (a + b) % 5,
+        (false, true) => 5 + (a + 5 - b) % 5,
+        (false, false) => (a + 5 - b) % 5,
+    };
+    let permuted = |digit: u8, times: usize| (0..times).fold(digit, |digit, _| STEP[usize::from(digit % 10)]);
+    let sum = digits.iter().rev().enumerate().fold(0, |sum, (at, digit)| add(sum, permuted(*digit, at % 8)));
+    !digits.is_empty() && sum == 0
+}
+
 /// ISO 7064 Mod 97-10 over digits and letters (A is 10, Z is 35): the remainder.
 pub(super) fn mod_97(characters: impl Iterator<Item = u8>) -> u32 {
     characters.fold(0, |remainder, character| match character {

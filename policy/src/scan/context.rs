@@ -19,15 +19,22 @@ pub(super) fn speaks_of(class: DataClass, text: &[u8], start: usize) -> bool {
     has_any(keywords(class), text, start)
 }
 
+/// `name` folded: words in lower case and without accents, single spaces between them.
+pub(crate) fn folded(name: &str) -> String {
+    let mut words = Words::default();
+    words.fold(name.as_bytes());
+    String::from_utf8_lossy(&words.bytes[..words.length]).trim_end().to_owned()
+}
+
 /// Whether one of `keywords` stands before the value that begins at `start`.
-pub(super) fn has_any(keywords: &[&str], text: &[u8], start: usize) -> bool {
+pub(super) fn has_any(keywords: &[impl AsRef<str>], text: &[u8], start: usize) -> bool {
     if keywords.is_empty() {
         return false;
     }
     let from = begin(text, start);
     let mut words = Words::default();
     words.fold(text.get(from..start).unwrap_or_default());
-    keywords.iter().any(|keyword| words.contain(keyword.as_bytes()))
+    keywords.iter().any(|keyword| words.contain(keyword.as_ref().as_bytes()))
 }
 
 /// Where the context of the value at `start` begins.

@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use tidegate_core::words::DataClass;
-
 use crate::document::text::PartitionRange;
 use crate::document::{Parsed, Problem, join_index, join_key, shortened};
 use crate::file::{
-    Except, GrantRule, Identity, MaskRule, NameRule, OperationRule, OperatorRule, PartitionsRule, PolicyFile,
-    ResourceRule,
+    Except, GrantRule, Identity, MaskRule, NameRule, OperationRule, PartitionsRule, PolicyFile, ResourceRule,
 };
 use crate::grant::Kind;
-use crate::mask::{can_encrypt, can_generalise, is_replacement};
+
+mod masks;
 
 /// Longest topic name that a broker takes (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_NAME_CHARS_MAX: usize = 249;
@@ -23,6 +21,8 @@ pub(super) fn problems(file: &Parsed<PolicyFile>) -> Vec<Problem> {
     checks.unique_names("grants", policy.grants.iter().map(|grant| grant.name.as_str()));
     checks.unique_names("keys", policy.keys.iter().map(|key| key.name.as_str()));
     checks.unique_names("masks", policy.masks.iter().map(|mask| mask.name.as_str()));
+    checks.unique_names("classes", policy.classes.iter().map(|class| class.name.as_str()));
+    checks.classes(&policy.classes);
     for (index, grant) in policy.grants.iter().enumerate() {
         checks.grant(&join_index("grants", index), grant);
     }
@@ -246,8 +246,7 @@ impl Checks<'_> {
         }
         self.no_repetition(&join_key(path, "topics"), &mask.topics);
         self.no_repetition(&join_key(path, "directions"), &mask.directions);
-        self.no_repetition(&join_key(path, "classes"), &mask.classes);
-        self.operator(path, mask);
+        self.masked(path, mask);
         if let Some(Except { principals, groups }) = &mask.except {
             let path = join_key(path, "except");
             if principals.is_empty() && groups.is_empty() {
@@ -258,30 +257,6 @@ impl Checks<'_> {
                 let path = join_index(&join_key(&path, "principals"), index);
                 self.note(&path, "an exemption for everyone leaves no rule");
             }
-        }
-    }
-
-    fn operator(&mut self, path: &str, mask: &MaskRule) {
-        let operator = join_key(path, "operator");
-        if let OperatorRule::Pseudonym(name) | OperatorRule::Encrypt(name) = &mask.operator
-            && !self.file.value.keys.iter().any(|key| key.name == *name)
-        {
-            self.note(&operator, format!("there is no key `{}` under `keys`", shortened(name)));
-        }
-        if let OperatorRule::Replace(text) = &mask.operator
-            && !is_replacement(text)
-        {
-            let path = join_key(&operator, "replace");
-            self.note(&path, "cannot stand in JSON as it is; leave out quotes, backslashes and control characters");
-        }
-        let suits: fn(DataClass) -> bool = match &mask.operator {
-            OperatorRule::Generalise => can_generalise,
-            OperatorRule::Encrypt(_) => can_encrypt,
-            _ => return,
-        };
-        for (index, class) in mask.classes.iter().enumerate().filter(|(_, class)| !suits(**class)) {
-            let path = join_index(&join_key(path, "classes"), index);
-            self.note(&path, format!("the rule's operator cannot be used for `{}`", class.name()));
         }
     }
 

@@ -2,7 +2,7 @@
 //! property that nothing is allowed without a grant that says so.
 
 use proptest::prelude::*;
-use tidegate_core::words::Principal;
+use tidegate_core::words::{DataClass, Principal};
 
 use super::*;
 use crate::document::text::Moment;

@@ -275,6 +275,7 @@ mod tests {
                     operator: "redact".into(),
                     count: 2,
                     topic: "orders".into(),
+                    ..FindingCount::default()
                 }]
             } else {
                 Vec::new()

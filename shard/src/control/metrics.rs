@@ -152,8 +152,10 @@ impl Collector for ShardCollector {
             refused,
         )?;
         let found = shards.iter().flat_map(|(id, metrics)| {
-            DataClass::ALL.map(|class| {
-                (vec![("shard", id.clone()), ("class", class.name().to_owned())], metrics.found_count(class))
+            let classes = DataClass::ALL.into_iter().map(Some).chain([None]);
+            classes.map(move |class| {
+                let name = class.map_or("custom", DataClass::name).to_owned();
+                (vec![("shard", id.clone()), ("class", name)], metrics.found_count(class))
             })
         });
         counters(&mut encoder, "findings", "Findings of personal data, by class", found)?;

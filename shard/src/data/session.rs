@@ -640,9 +640,8 @@ fn count(metrics: &ShardMetrics, api: ApiKey, latency_micros: u64, draft: &Draft
     metrics.records_rewritten.add(draft.inspected.changed);
     metrics.unparseable.add(draft.inspected.unparseable);
     for finding in &draft.findings {
-        if let Some(class) = DataClass::ALL.into_iter().find(|class| class.name() == finding.class) {
-            metrics.found(class, finding.count);
-        }
+        let class = DataClass::ALL.into_iter().find(|class| class.name() == finding.class);
+        metrics.found(class, finding.count);
     }
 }
 

@@ -221,9 +221,19 @@ pub struct ShardMetrics {
     /// Time a group commit takes.
     pub commit_latency: Histogram,
     refused: [Counter; Refusal::ALL.len()],
-    findings: [Counter; DataClass::ALL.len()],
+    findings: FindingCounters,
     bytes: [Counter; 4],
     requests: RequestCounters,
+}
+
+/// Findings by class, those of classes that are not built in last.
+#[derive(Debug)]
+struct FindingCounters([Counter; DataClass::ALL.len() + 1]);
+
+impl Default for FindingCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
 }
 
 /// Requests by API key. (An array of this length has no `Default`.)
@@ -250,17 +260,19 @@ impl ShardMetrics {
         self.refused.get(why as usize).map_or(0, Counter::get)
     }
 
-    /// Counts findings of a class.
-    pub fn found(&self, class: DataClass, count: u64) {
-        if let Some(counter) = self.findings.get(class as usize) {
+    /// Counts findings of a class; `None` is any that is not built in.
+    pub fn found(&self, class: Option<DataClass>, count: u64) {
+        let index = class.map_or(DataClass::ALL.len(), |class| class as usize);
+        if let Some(counter) = self.findings.0.get(index) {
             counter.add(count);
         }
     }
 
     /// How many findings of a class there were.
     #[must_use]
-    pub fn found_count(&self, class: DataClass) -> u64 {
-        self.findings.get(class as usize).map_or(0, Counter::get)
+    pub fn found_count(&self, class: Option<DataClass>) -> u64 {
+        let index = class.map_or(DataClass::ALL.len(), |class| class as usize);
+        self.findings.0.get(index).map_or(0, Counter::get)
     }
 
     /// Counts bytes read or written.
@@ -317,8 +329,8 @@ mod tests {
         assert_eq!(metrics.refused_count(Refusal::Internal), 1);
         metrics.moved(Step::UpstreamOut, 7);
         assert_eq!(metrics.moved_bytes(Step::UpstreamOut), 7);
-        metrics.found(DataClass::PaymentCard, 4);
-        assert_eq!(metrics.found_count(DataClass::PaymentCard), 4);
+        metrics.found(Some(DataClass::PaymentCard), 4);
+        assert_eq!(metrics.found_count(Some(DataClass::PaymentCard)), 4);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_core::batch::{self, BatchError, Inspected, Inspector, Summary};
 use tidegate_policy::mask::MaskPlan;
+use tidegate_policy::mask::pass::Tally;
 
 use super::super::stage::{Draft, OnUnparseable, Scope};
 use super::notes;
@@ -51,18 +52,15 @@ pub(super) struct Looking {
     to: Use,
     on_unparseable: OnUnparseable,
     inspection: batch::Inspection,
-    found: Vec<Found>,
+    found: Tally,
 }
-
-/// Findings of one class: its name, the operator's and how many.
-type Found = (&'static str, &'static str, u64);
 
 /// What came of looking, before it is noted.
 #[derive(Debug)]
 pub(super) struct Looked {
     plan: Arc<MaskPlan>,
     inspection: Inspection,
-    found: Vec<Found>,
+    found: Tally,
     remark: Option<(Remark, BatchError)>,
 }
 
@@ -88,7 +86,7 @@ impl Looking {
     /// Begins with records that `plan` applies to.
     pub(super) fn new(records: Bytes, plan: Arc<MaskPlan>, to: Use, on_unparseable: OnUnparseable) -> Self {
         let inspection = batch::Inspection::new(records.clone());
-        Self { records, plan, to, on_unparseable, inspection, found: Vec::new() }
+        Self { records, plan, to, on_unparseable, inspection, found: Tally::default() }
     }
 
     /// Goes on until the turn's work is used up or all is seen.
@@ -98,13 +96,7 @@ impl Looking {
         let step = INSPECTOR.with_borrow_mut(|inspector| {
             inspector.step(&mut self.inspection, scope.limits, &mut pass, &mut scope.work)
         });
-        for (entry, count) in pass.counts() {
-            let (class, operator) = (entry.class.name(), entry.operator.name());
-            match self.found.iter_mut().find(|found| (found.0, found.1) == (class, operator)) {
-                Some(found) => found.2 += count,
-                None => self.found.push((class, operator, count)),
-            }
-        }
+        self.found.add(pass.tally());
         match step {
             Ok(false) => Look::Again(self),
             Ok(true) => {
@@ -120,7 +112,7 @@ impl Looking {
         let Self { records, plan, to, on_unparseable, inspection: done, found } = self;
         if on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
             let inspection = Inspection::Unchanged(counted(&records));
-            return Looked { plan, inspection, found: Vec::new(), remark: Some((Remark::Passed, error)) };
+            return Looked { plan, inspection, found: Tally::default(), remark: Some((Remark::Passed, error)) };
         }
         // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
         let sound = done.finish();
@@ -128,7 +120,7 @@ impl Looking {
             return Looked { plan, inspection: inspection(sound), found, remark: Some((Remark::Cut, error)) };
         }
         let inspection = Inspection::Refused(error.clone());
-        Looked { plan, inspection, found: Vec::new(), remark: Some((Remark::Refused, error)) }
+        Looked { plan, inspection, found: Tally::default(), remark: Some((Remark::Refused, error)) }
     }
 }
 
@@ -140,8 +132,21 @@ impl Looked {
 
     /// Notes findings and what could not be parsed of `topic`'s `partition`.
     pub(super) fn note(self, topic: &str, partition: i32, draft: &mut Draft) -> Inspection {
-        for (class, operator, count) in self.found {
-            notes::found(draft, class, operator, topic, count);
+        for (entry, count) in self.found.counts(&self.plan) {
+            notes::found(draft, entry, topic, count);
+        }
+        if self.found.records_unparseable > 0 && self.remark.is_none() {
+            draft.inspected.unparseable += 1;
+            let records = self.found.records_unparseable;
+            let became = match self.plan.on_unparseable() {
+                OnUnparseable::Pass => "passed",
+                OnUnparseable::MaskWholeValue => "masked whole",
+                OnUnparseable::Reject => "refused",
+            };
+            notes::say(
+                draft,
+                format_args!("{topic}-{partition}: {records} records could not be parsed and were {became}"),
+            );
         }
         match &self.inspection {
             Inspection::Unchanged(summary) => draft.inspected.records += summary.records,

@@ -10,6 +10,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tidegate_core::batch::{BatchError, Summary};
 use tidegate_core::event::{FindingCount, Touched};
 use tidegate_core::words::{Operation, Resource};
+use tidegate_policy::mask::MaskEntry;
 use tidegate_policy::view::Decision;
 use uuid::Uuid;
 
@@ -54,16 +55,25 @@ pub(super) fn unknown_id(draft: &mut Draft, operation: Operation, id: Uuid, part
     });
 }
 
-/// Adds findings to those of the same class, operator and topic.
-pub(super) fn found(draft: &mut Draft, class: &str, operator: &str, topic: &str, count: u64) {
-    let same = draft.findings.iter_mut().find(|f| f.class == class && f.operator == operator && f.topic == topic);
-    match same {
+/// Adds findings to those of the same entry of the plan in the same topic.
+pub(super) fn found(draft: &mut Draft, entry: &MaskEntry, topic: &str, count: u64) {
+    let (class, operator, field) = (entry.class_name(), entry.outcome(), entry.field());
+    let known = draft.findings.iter_mut().find(|finding| {
+        finding.class == class
+            && finding.operator == operator
+            && finding.topic == topic
+            && finding.field == field
+            && finding.rule == *entry.rule
+    });
+    match known {
         Some(finding) => finding.count += count,
         None => draft.findings.push(FindingCount {
             class: class.to_owned(),
             operator: operator.to_owned(),
             count,
             topic: topic.to_owned(),
+            rule: entry.rule.to_string(),
+            field: field.to_owned(),
         }),
     }
 }

@@ -1,0 +1,115 @@
+//! Mask rules compiled: what they are about, in which records, and under which operator.
+//!
+//! Called once the checks have seen nothing wrong; where something is missing all the same, the
+//! stricter is taken.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Mask, pattern, who};
+use crate::document::{Parsed, Problem, join_index, join_key};
+use crate::file::{ClassName, ColumnRule, CsvRule, FieldRule, MaskRule, Mode, OperatorRule, PolicyFile};
+use crate::grant::Who;
+use crate::mask::key::MaskKey;
+use crate::mask::{CsvForm, Field, FieldClass, MaskEntry, Operator, Path, Selector, Target};
+use crate::scan::custom::CustomClass;
+use crate::view::MaskInView;
+
+/// The custom classes that compile, by name.
+pub(super) type Classes = HashMap<String, Arc<CustomClass>>;
+
+/// Compiles the policy's own classes.
+pub(super) fn classes(file: &Parsed<PolicyFile>, problems: &mut Vec<Problem>) -> Classes {
+    let mut classes = HashMap::new();
+    for (index, rule) in file.value.classes.iter().enumerate() {
+        match CustomClass::new(&rule.name, &rule.regex, rule.check, &rule.keywords) {
+            Ok(class) => drop(classes.insert(rule.name.clone(), Arc::new(class))),
+            Err(message) => {
+                problems.push(file.problem(join_key(&join_index("classes", index), "regex"), message));
+            }
+        }
+    }
+    classes
+}
+
+/// Compiles a rule.
+pub(super) fn mask(rule: &MaskRule, keys: &HashMap<String, MaskKey>, classes: &Classes) -> Mask {
+    let operator = operator(&rule.operator, keys);
+    let name: Arc<str> = rule.name.as_str().into();
+    let csv = rule.csv.as_ref().map(|csv| Arc::new(form(csv)));
+    let targets = rule.classes.iter().filter_map(|class| target(class, classes));
+    let fields = rule.fields.iter().filter_map(field).map(|field| Target::Field(Arc::new(field)));
+    let entries = targets.chain(fields).map(|target| MaskEntry {
+        target,
+        operator: operator.clone(),
+        rule: name.clone(),
+        keys: rule.keys,
+        observes: rule.mode == Mode::Observe,
+        csv: csv.clone(),
+    });
+    Mask {
+        who: who(&rule.principals, &rule.groups, rule.everyone),
+        except: rule.except.as_ref().map_or_else(Who::default, |except| who(&except.principals, &except.groups, false)),
+        rule: MaskInView {
+            topics: rule.topics.iter().map(pattern).collect(),
+            directions: rule.directions.as_slice().into(),
+            entries: entries.collect(),
+            exempt: false,
+        },
+    }
+}
+
+fn operator(rule: &OperatorRule, keys: &HashMap<String, MaskKey>) -> Operator {
+    // The checks have seen that every key that a rule names is there; without it nothing would be
+    // left readable either.
+    let keyed = |name: &String, operator: fn(MaskKey) -> Operator| {
+        keys.get(name).map_or(Operator::Redact, |key| operator(key.clone()))
+    };
+    match rule {
+        OperatorRule::Redact => Operator::Redact,
+        OperatorRule::KeepLast(count) => Operator::KeepLast(*count),
+        OperatorRule::Replace(text) => Operator::Replace(text.as_str().into()),
+        OperatorRule::Nullify => Operator::Nullify,
+        OperatorRule::Truncate(count) => Operator::Truncate(*count),
+        OperatorRule::Generalise => Operator::Generalise,
+        OperatorRule::Pseudonym(key) => keyed(key, Operator::Pseudonym),
+        OperatorRule::Encrypt(key) => keyed(key, Operator::Encrypt),
+        OperatorRule::DropRecord => Operator::DropRecord,
+    }
+}
+
+fn target(class: &ClassName, classes: &Classes) -> Option<Target> {
+    match class {
+        ClassName::Known(class) => Some(Target::Class(*class)),
+        ClassName::Custom(name) => classes.get(name).cloned().map(Target::Custom),
+    }
+}
+
+/// The field that a rule names; `None` where it names none, which the checks refuse.
+fn field(rule: &FieldRule) -> Option<Field> {
+    let (selector, text) = match rule {
+        FieldRule { path: Some(path), .. } => (Selector::Path(Path::parse(path).ok()?), path.clone()),
+        FieldRule { name: Some(name), .. } => (Selector::Name(name.as_str().into()), name.clone()),
+        FieldRule { names_of: Some(class), .. } => (Selector::NamesOf(*class), format!("names of {}", class.name())),
+        FieldRule { column: Some(ColumnRule::Number(number)), .. } => {
+            (Selector::Column(*number), format!("column {number}"))
+        }
+        FieldRule { column: Some(ColumnRule::Name(name)), .. } => {
+            (Selector::Name(name.as_str().into()), format!("column {name}"))
+        }
+        _ => return None,
+    };
+    let class = rule.class.as_ref().map(|class| match class {
+        ClassName::Known(class) => FieldClass::Known(*class),
+        ClassName::Custom(name) => FieldClass::Custom(name.as_str().into()),
+    });
+    Some(Field { selector, class, text: text.into() })
+}
+
+fn form(rule: &CsvRule) -> CsvForm {
+    CsvForm {
+        separator: rule.separator.bytes().next().unwrap_or(b','),
+        header: rule.header,
+        columns: rule.columns.iter().map(|name| name.as_str().into()).collect(),
+    }
+}

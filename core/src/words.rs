@@ -303,9 +303,9 @@ pub enum DataClass {
     PersonName = 32,
     /// A postal address or a part of it. Found by field only.
     PostalAddress = 33,
-    /// A date of birth. Found by field, and in text after a word that says so.
+    /// A date of birth. Found by field only.
     DateOfBirth = 34,
-    /// A passport's number. Found by field, and in text after a word that says so.
+    /// A passport's number. Found by field only.
     Passport = 35,
 }
 
@@ -353,7 +353,7 @@ impl DataClass {
     /// Whether data of this class is recognised by the field it stands in alone, never by itself.
     #[must_use]
     pub const fn is_by_field(self) -> bool {
-        matches!(self, Self::PersonName | Self::PostalAddress)
+        matches!(self, Self::PersonName | Self::PostalAddress | Self::DateOfBirth | Self::Passport)
     }
 
     /// The name in policy files and evidence.

@@ -298,8 +298,8 @@ pub struct MaskRule {
     #[serde(default, skip_serializing_if = "is_enforce")]
     pub mode: Mode,
     /// Which classes of data, wherever they stand: built-in ones, and those of the section `classes`.
-    /// `person_name` and `postal_address` are found by the names of fields only (`lastName`,
-    /// `Straße`), `date_of_birth` and `passport` by them and after words that say so.
+    /// `person_name`, `postal_address`, `date_of_birth` and `passport` are found by the names of
+    /// fields only (`lastName`, `Straße`), never in text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassName>,
     /// Which fields, whatever stands in them.

@@ -5,8 +5,6 @@
 
 use std::cell::Cell;
 
-use tidegate_core::words::DataClass;
-
 use super::Selector;
 use super::automaton::{Automaton, UNNAMED};
 use super::json;
@@ -163,11 +161,4 @@ fn hash(key: &[u8]) -> usize {
         _ => key.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
     };
     ((mixed ^ key.len() as u64).wrapping_mul(ODD) >> 40) as usize
-}
-
-/// Whether a rule about `class` also means fields by their names, without being told so: of data
-/// that is not, or only after a word that says so, recognised by itself.
-pub(super) const fn by_names(class: DataClass) -> bool {
-    use DataClass::{DateOfBirth, Passport, PersonName, PostalAddress};
-    matches!(class, DateOfBirth | Passport | PersonName | PostalAddress)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_core::words::DataClass;
 
 use super::csv::CsvPlan;
-use super::fields::{Fields, by_names};
+use super::fields::Fields;
 use super::fingerprint::Fingerprint;
 use super::{FieldClass, MaskEntry, MaskPass, Operator, Selector, Target, fits_json, is_replacement};
 use crate::file::OnUnparseable;
@@ -259,7 +259,7 @@ fn fields(entries: &[MaskEntry]) -> (Option<Fields>, Vec<CsvPlan>) {
         let slot = Slot::of(index, entry.observes);
         let selector = match &entry.target {
             Target::Field(field) => field.selector.clone(),
-            Target::Class(class) if by_names(*class) => Selector::NamesOf(*class),
+            Target::Class(class) if class.is_by_field() => Selector::NamesOf(*class),
             Target::Class(_) | Target::Custom(_) => continue,
         };
         match &entry.csv {

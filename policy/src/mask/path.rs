@@ -6,7 +6,7 @@
 //! | `.name`, `['name']`, `["name"]` | the member of this name |
 //! | `[0]` | the element at this index, from 0 |
 //! | `[*]`, `.*` | every element, or every member |
-//! | `..name` | the member of this name at any depth |
+//! | `..name` | the member of this name at any depth; once in a path |
 //!
 //! There are no filters, slices, unions or negative indices. A path that leads to an object or an
 //! array means every value in it. A path leads on into a string that holds a JSON document itself.
@@ -48,6 +48,10 @@ impl Path {
         }
         if steps.is_empty() {
             return Err("names the whole document; name a field of it, as in `$.customer.email`".to_owned());
+        }
+        // Several would multiply what has to be followed at once.
+        if steps.iter().filter(|step| matches!(step, Step::Deep(_))).count() > 1 {
+            return Err("may have `..` only once".to_owned());
         }
         if steps.len() > STEPS_MAX {
             return Err(format!("has more than {STEPS_MAX} steps"));
@@ -182,6 +186,7 @@ mod tests {
             ("$['a'", "in brackets"),
             (r"$['\n']", "escapes"),
             ("$[99999999999]", "too large"),
+            ("$..a..b", "only once"),
         ] {
             let error = Path::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

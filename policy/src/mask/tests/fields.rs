@@ -378,7 +378,7 @@ proptest! {
             let mut before = ' ';
             text = text.chars().fold(String::new(), |mut text, character| {
                 // The letter of an escape stays one.
-                let plain = before == '\\' || !(character.is_ascii_lowercase() || !character.is_ascii());
+                let plain = before == '\\' || (character.is_ascii() && !character.is_ascii_lowercase());
                 before = if before == '\\' { ' ' } else { character };
                 let _ = if plain { write!(text, "{character}") } else { write!(text, "\\u{:04x}", character as u32) };
                 text

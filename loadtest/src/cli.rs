@@ -9,6 +9,7 @@ mod compare;
 mod progress;
 mod report;
 mod run;
+mod sweep;
 
 use std::io::{IsTerminal as _, stderr};
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Blackhole(Box<blackhole::Run>),
     /// Put the same loads on several systems in turn: direct, relays, other proxies, the gateway
     Compare(Box<compare::Compare>),
+    /// Find how many shards to run here, and what more connections bring
+    Sweep(Box<sweep::Run>),
     /// Make HTML, Markdown and JSON of results
     Report(report::Report),
     /// A byte relay that looks at nothing: what the gateway is compared with
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Blackhole(blackhole) => blackhole.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Sweep(sweep) => sweep.run(),
         Command::Report(report) => report.run(),
         Command::Relay(relay) => relay.run().map_err(Failure::from),
     };

@@ -13,6 +13,7 @@
 //! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
 //! 9. [`proc`]: what a process costs. [`statistics`]: what a few noisy rounds allow to say.
 //! 10. [`compare`]: systems ([`system`]) under ready-made loads ([`scenario`]) in turn.
+//!     [`sweep`]: how many shards.
 //! 11. [`report`]: results as HTML, Markdown and JSON.
 //! 12. [`cli`]: the subcommands.
 //!
@@ -37,6 +38,7 @@ pub mod run;
 pub mod scenario;
 pub mod stage;
 pub mod statistics;
+pub mod sweep;
 pub mod system;
 pub mod target;
 pub mod wire;

@@ -7,12 +7,14 @@ pub mod chart;
 pub mod html;
 pub mod markdown;
 mod of_comparison;
+mod of_sweep;
 pub mod units;
 
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
 use crate::result::RunResult;
+use crate::sweep::Sweep;
 use chart::Chart;
 
 /// A result of any kind, as it stands in a JSON file.
@@ -21,6 +23,8 @@ use chart::Chart;
 pub enum Document {
     /// Of `compare`.
     Comparison(Comparison),
+    /// Of `sweep`.
+    Sweep(Sweep),
     /// Of `run`.
     Run(Box<RunResult>),
 }
@@ -50,6 +54,7 @@ impl Document {
     fn sections(&self) -> Vec<Section> {
         match self {
             Self::Comparison(comparison) => of_comparison::sections(comparison),
+            Self::Sweep(sweep) => vec![of_sweep::section(sweep)],
             Self::Run(run) => vec![of_comparison::run_section(run)],
         }
     }

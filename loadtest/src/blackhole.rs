@@ -28,6 +28,7 @@ use tidegate::data::runtime::{self, Listener, ListenerStop, ShardThread};
 
 use crate::payload::Pool;
 use cluster::{Addresses, Cluster, Serves};
+pub(crate) use records::prepared;
 
 /// How a blackhole is set up.
 #[derive(Clone)]

@@ -26,6 +26,7 @@
 pub mod blackhole;
 pub mod cli;
 pub mod compare;
+mod generator;
 pub mod link;
 pub mod machine;
 pub mod payload;

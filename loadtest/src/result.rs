@@ -42,9 +42,24 @@ pub struct RunResult {
     pub processes: Vec<ProcessUse>,
     /// What the oracle says; `None` where it did not run.
     pub oracle: Option<Verdict>,
+    /// What producers sent, for the oracle; not part of reports.
+    #[serde(skip)]
+    pub sent: Sent,
     /// What the blackhole broker can do on this machine without anything between; `None` where it
     /// was not measured.
     pub blackhole_limit: Option<Limit>,
+}
+
+/// What producers sent, by writer, topic and partition.
+pub type Sent = BTreeMap<(u32, String, i32), SentTo>;
+
+/// What one connection sent to one partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentTo {
+    /// Batches sent.
+    pub sent: u64,
+    /// Batches whose acknowledgement came; with acks=none those sent.
+    pub acknowledged: u64,
 }
 
 /// Requests of one direction, in the measured window.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
+use crate::blackhole::cluster::Serves;
+
 /// A system under load: the blackhole itself, the gateway, another proxy, a real Kafka.
 #[derive(Clone, Default)]
 pub struct Target {
@@ -15,6 +17,10 @@ pub struct Target {
     /// Where node ids 0, 1, … are reached, whatever Metadata says: for relays, which cannot rewrite
     /// addresses. Empty where Metadata is to be believed.
     pub brokers: Vec<SocketAddr>,
+    /// Whether consumers get labelled personal data masked, so that the oracle expects it.
+    pub masked: bool,
+    /// What a blackhole behind it serves; `None` where the upstream is something else.
+    pub serves: Option<Serves>,
     /// Processes whose CPU and memory count, by name: `[("gateway", pid)]`.
     pub processes: Vec<(String, u32)>,
     /// Where the profile says TLS: whom to trust, and the name in the certificate.
@@ -61,6 +67,7 @@ impl std::fmt::Debug for Target {
             .field("name", &self.name)
             .field("bootstrap", &self.bootstrap)
             .field("brokers", &self.brokers)
+            .field("masked", &self.masked)
             .field("processes", &self.processes)
             .field("tls", &self.tls.is_some())
             .field("tokens", &self.tokens.len())

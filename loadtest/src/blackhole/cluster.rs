@@ -94,6 +94,9 @@ pub(super) struct Log {
     writers: HashMap<u32, Written>,
     pub(super) waiting: Vec<Waker>,
     batches: u64,
+    /// Batches of the generator's, and how many of them were compared with what was sent.
+    ours: u64,
+    compared: u64,
     verdict: Verdict,
 }
 
@@ -207,6 +210,8 @@ impl Cluster {
             for (index, partition) in topic.partitions.iter().enumerate() {
                 let mut log = lock(&partition.log);
                 ledger.verdict.add(std::mem::take(&mut log.verdict));
+                ledger.verdict.looked_at("batches that reached the upstream", std::mem::take(&mut log.ours));
+                ledger.verdict.looked_at("batches compared at the upstream", std::mem::take(&mut log.compared));
                 let index = i32::try_from(index).unwrap_or(i32::MAX);
                 for (writer, written) in log.writers.drain() {
                     ledger.writers.insert((writer, topic.name.clone(), index), written);
@@ -275,7 +280,7 @@ impl Log {
         self.batches += 1;
         // A stock client's batch is nobody's of ours.
         let Some(identity) = Identity::of(head.base_timestamp) else { return };
-        self.verdict.looked_at("batches that reached the upstream", 1);
+        self.ours += 1;
         let written = self.writers.entry(identity.writer).or_default();
         let due = written.next;
         written.batches += 1;
@@ -288,7 +293,7 @@ impl Log {
             });
         }
         if self.batches % LOOKED_AT_ONE_IN == 1 {
-            self.verdict.looked_at("batches compared at the upstream", 1);
+            self.compared += 1;
             let mut sent = Vec::with_capacity(batch.len());
             pool.put(identity.number(), head.base_offset, head.base_timestamp, &mut sent);
             if sent != batch {

@@ -6,9 +6,9 @@
 //!    encoded once, responses read in place.
 //! 3. [`blackhole`]: an upstream cluster in memory, fast enough not to be what limits.
 //! 4. `generator`: connections that send and read, paced; what they saw goes into histograms.
-//! 5. `gateway` and [`stage`]: a real gateway with issuer, policy and evidence, and everything one
+//! 5. [`gateway`] and [`stage`]: a real gateway with issuer, policy and evidence, and everything one
 //!    run needs started by itself.
-//! 6. `oracle`: nothing lost, doubled, reordered, or in clear where it is masked; evidence whole.
+//! 6. [`oracle`]: nothing lost, doubled, reordered, or in clear where it is masked; evidence whole.
 //! 7. [`run`]: one profile against one target, and [`result`], what came of it.
 //! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
 //! 9. [`proc`]: what a process costs. [`statistics`]: what a few noisy rounds allow to say.
@@ -26,9 +26,11 @@
 pub mod blackhole;
 pub mod cli;
 pub mod compare;
+pub mod gateway;
 mod generator;
 pub mod link;
 pub mod machine;
+pub mod oracle;
 pub mod payload;
 pub mod proc;
 pub mod profile;

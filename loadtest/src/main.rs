@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if tidegate_loadtest::gateway::is_stand_in() {
+        return tidegate::cli::main();
+    }
     tidegate_loadtest::cli::main()
 }

@@ -45,9 +45,23 @@ pub struct RunResult {
     /// What producers sent, for the oracle; not part of reports.
     #[serde(skip)]
     pub sent: Sent,
+    /// Exchanges of the whole run, warm-up included, for the oracle; not part of reports.
+    #[serde(skip)]
+    pub exchanges: Exchanges,
     /// What the blackhole broker can do on this machine without anything between; `None` where it
     /// was not measured.
     pub blackhole_limit: Option<Limit>,
+}
+
+/// Exchanges that were answered, whenever in the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exchanges {
+    /// When the run began to connect, in microseconds since the Unix epoch.
+    pub since_unix_micros: i64,
+    /// Produce requests.
+    pub produce: u64,
+    /// Fetch requests of consumers.
+    pub fetch: u64,
 }
 
 /// What producers sent, by writer, topic and partition.

@@ -13,7 +13,7 @@ use crate::generator::{Generator, Phase};
 use crate::payload::Pool;
 use crate::proc::Usage;
 use crate::profile::Profile;
-use crate::result::{ProcessUse, RunResult};
+use crate::result::{Exchanges, ProcessUse, RunResult};
 use crate::target::Target;
 
 /// What somebody who watches a run is told; every method may be left out.
@@ -72,6 +72,7 @@ pub fn run_watched(profile: &Profile, target: &Target, observer: &mut dyn Observ
     // Descriptors for many connections; what the system allows is enough for fewer.
     let _ = rlimit::utils::increase_nofile_limit(u64::MAX);
     let pool = Arc::new(Pool::new(profile).context("the records of the profile")?);
+    let since_unix_micros = unix_micros();
     let generator = Generator::start(profile, target, pool)?;
     let mut watch = Watch { generator: &generator, observer, seen: Seen::default() };
     watch.connect(profile)?;
@@ -81,9 +82,7 @@ pub fn run_watched(profile: &Profile, target: &Target, observer: &mut dyn Observ
     let mut result = RunResult {
         system: target.name.clone(),
         profile: profile.clone(),
-        started_unix_millis: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        started_unix_millis: u64::try_from(unix_micros() / 1000).unwrap_or(0),
         ..RunResult::default()
     };
     let own = ("loadtest".to_owned(), std::process::id());
@@ -108,8 +107,15 @@ pub fn run_watched(profile: &Profile, target: &Target, observer: &mut dyn Observ
     result.send_lag = tally.lag.latency();
     result.errors = tally.errors;
     result.sent = tally.sent;
+    let [produce, fetch] = tally.answered;
+    result.exchanges = Exchanges { since_unix_micros, produce, fetch };
     result.oracle = Some(tally.findings.verdict());
     Ok(result)
+}
+
+fn unix_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A look at a process, which may be gone; `begins` makes its peak of memory start anew.

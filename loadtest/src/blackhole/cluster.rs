@@ -145,6 +145,12 @@ impl Cluster {
         &self.addresses
     }
 
+    /// What fetches are answered from.
+    #[must_use]
+    pub fn serves(&self) -> Serves {
+        self.serves
+    }
+
     /// Makes a topic, or finds it; `None` where there are too many.
     pub fn create(&self, name: &str, partitions: u32) -> Option<Arc<Topic>> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
@@ -202,9 +208,10 @@ impl Cluster {
         gone.is_some_and(|topic| topics.by_id.remove(&topic.id).is_some())
     }
 
-    /// Takes what the ledger found so far out of it and begins anew: writers, and what was wrong.
+    /// Takes what the ledger has of the writers that `wanted` names, and all that was wrong since it
+    /// was last asked.
     #[must_use]
-    pub fn take_ledger(&self) -> Ledger {
+    pub fn take_ledger(&self, wanted: impl Fn(u32) -> bool) -> Ledger {
         let mut ledger = Ledger::default();
         for topic in self.topics() {
             for (index, partition) in topic.partitions.iter().enumerate() {
@@ -213,7 +220,7 @@ impl Cluster {
                 ledger.verdict.looked_at("batches that reached the upstream", std::mem::take(&mut log.ours));
                 ledger.verdict.looked_at("batches compared at the upstream", std::mem::take(&mut log.compared));
                 let index = i32::try_from(index).unwrap_or(i32::MAX);
-                for (writer, written) in log.writers.drain() {
+                for (writer, written) in log.writers.extract_if(|writer, _| wanted(*writer)) {
                     ledger.writers.insert((writer, topic.name.clone(), index), written);
                 }
             }

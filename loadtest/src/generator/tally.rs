@@ -79,6 +79,8 @@ pub(crate) struct Tally {
     pub(crate) errors: Errors,
     pub(crate) findings: Findings,
     pub(crate) sent: Sent,
+    /// Produce and Fetch requests that were answered, whenever in the run.
+    pub(crate) answered: [u64; 2],
 }
 
 impl Tally {
@@ -91,5 +93,6 @@ impl Tally {
         self.errors.add(other.errors);
         self.findings.add(other.findings);
         self.sent.extend(other.sent);
+        self.answered = [self.answered[0] + other.answered[0], self.answered[1] + other.answered[1]];
     }
 }

@@ -346,6 +346,7 @@ impl Worker<'_> {
         }
         let api = if self.role == Role::Produce { ApiKey::Produce } else { ApiKey::Fetch };
         let start = response_body_start(frame, api, self.version).ok_or_else(|| malformed("a short answer"))?;
+        self.thread.tally.borrow_mut().answered[self.role as usize] += 1;
         let taken = match self.role {
             Role::Produce => self.take_produce(&request, &frame[start..], frame.len(), now),
             Role::Fetch => self.take_fetch(&request, &frame.slice(start..), frame.len(), now),

@@ -13,7 +13,9 @@ pub mod audit_verify;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod explain;
 mod preflight;
+pub mod scan;
 mod serve;
 
 use std::io::{IsTerminal, stderr, stdout};
@@ -29,6 +31,8 @@ Examples:
   tidegate serve --config /etc/tidegate/tidegate.yaml
   tidegate check --policy policy.yaml --output json
   tidegate check --schema policy > policy.schema.json
+  tidegate scan export.jsonl                       what personal data is in it
+  tidegate policy explain --policy policy.yaml --topic orders --principal carol sample.jsonl
   tidegate audit tail -f /var/lib/tidegate/evidence
   tidegate audit query --topic orders --class email --since 24h --output csv /var/lib/tidegate/evidence
   tidegate audit prove 0/4711 /var/lib/tidegate/evidence --out 4711.tlog-proof
@@ -40,7 +44,8 @@ Signals of `serve`:
 
 Exit codes:
   0    done
-  1    this machine does not let it run (a port is taken, io_uring is missing, …), or evidence is damaged
+  1    this machine does not let it run (a port is taken, io_uring is missing, …), evidence is damaged,
+       `scan --fail` found something, or `policy explain` was asked for what is denied
   64   the command line, the configuration or the policy is wrong
   70   a fault of tidegate itself";
 
@@ -61,8 +66,24 @@ enum Command {
     /// Show everything in one process: a broker, an identity provider, two users, masking, evidence
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
+    /// Find personal data in files: text, JSON lines, CSV
+    Scan(scan::Args),
+    /// Try a policy
+    Policy(Box<Policy>),
     /// Look at the evidence
     Audit(Box<Audit>),
+}
+
+#[derive(Debug, Args)]
+struct Policy {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Show what a principal would see of sample records, and which rules say so
+    Explain(explain::Args),
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +161,18 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(),
+        Command::Scan(args) => {
+            let out = stdout();
+            let colours = colours(&out);
+            coded(scan::run(&args, &mut out.lock(), colours))
+        }
+        Command::Policy(part) => {
+            let PolicyCommand::Explain(args) = &part.command;
+            let out = stdout();
+            let colours = colours(&out);
+            let now = tidegate_core::words::Timestamp(jiff::Timestamp::now().as_microsecond());
+            coded(explain::run(args, now, &mut out.lock(), colours))
+        }
         Command::Audit(part) => audit(&part.command),
     };
     match done {

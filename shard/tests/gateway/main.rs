@@ -12,6 +12,7 @@ mod demo;
 mod denied;
 mod dependencies;
 mod evidence;
+mod fields;
 mod gateway;
 mod harness;
 mod identity;

@@ -191,7 +191,7 @@ masks:
         assert_eq!(
             text,
             "x may read t: by grant reading for Support\n\
-             {\"name\":\"[person_name]\",\"m\":\"*@b.cc\"}\n  rule fields: redact person_name in $.name ×1\n  \
+             {\"name\":\"[person_name]\",\"m\":\"*@*.cc\"}\n  rule fields: redact person_name in $.name ×1\n  \
              rule mail: keep_last email ×1\n\
              {\"id\":1}\nrefused: not JSON: a value expected at byte 0\n"
         );

@@ -180,6 +180,8 @@ pub struct Draft {
     pub upstream_errors: Vec<i32>,
     /// A sentence, where something needs saying.
     pub detail: String,
+    /// The approval that it waited for or passed by; empty where none.
+    pub approval: String,
     /// The message could not be understood, and nothing of it was passed on.
     pub malformed: bool,
     /// Some records could not be parsed and were refused: their resources say so.

@@ -1,0 +1,236 @@
+//! What approvers are asked, and what the states of their answers mean for a request that waits.
+
+use std::sync::Arc;
+
+use tidegate_core::words::{Principal, Timestamp};
+use tidegate_policy::authority::{
+    Actor, ApprovalId, ApprovalState, HeldOperation, HeldResource, HoldRule, RequestKey,
+};
+
+use super::super::session::Session;
+use super::super::shard::Shard;
+use super::subject::Subject;
+use super::{AGAIN_MILLIS, Kind, USE_MILLIS_MAX, Waiting, versions};
+use crate::shared::Ask;
+
+/// Resources that a question names; what is over stands in its summary.
+const RESOURCES_MAX: usize = 64;
+
+/// One question: may this principal do this very thing?
+#[derive(Debug)]
+pub(super) struct Question {
+    /// What an approval is bound to.
+    key: RequestKey,
+    /// The rule that asks.
+    rule: Arc<HoldRule>,
+    api: String,
+    summary: String,
+    resources: Vec<HeldResource>,
+    /// Once approved and used, it is answered for good: a first use happens once.
+    for_good: bool,
+}
+
+/// What there is to say to a request, given the states of its questions.
+#[derive(Debug)]
+pub(super) enum Consulted {
+    /// It passes, by these approvals.
+    Passes(Vec<ApprovalId>),
+    /// It waits for these.
+    Waits(Vec<ApprovalId>),
+    /// It is refused, with these words.
+    Refused(Vec<ApprovalId>, String),
+}
+
+impl Question {
+    /// May the request pass that does what `subject` says? Each rule that names it asks for itself:
+    /// its approvers are others.
+    pub(super) fn of_request(rule: &Arc<HoldRule>, principal: &Principal, api: &str, subject: &Subject) -> Self {
+        let mut canonical = Vec::with_capacity(8 + rule.name.len() + subject.canonical.len());
+        canonical.extend_from_slice(&(rule.name.len() as u64).to_be_bytes());
+        canonical.extend_from_slice(rule.name.as_bytes());
+        canonical.extend_from_slice(&subject.canonical);
+        let mut resources: Vec<HeldResource> = Vec::new();
+        for item in &subject.items {
+            let resource = match &item.topic {
+                Some(topic) => HeldResource { kind: "topic".to_owned(), name: topic.clone() },
+                None => HeldResource { kind: "cluster".to_owned(), name: "kafka-cluster".to_owned() },
+            };
+            if resources.len() < RESOURCES_MAX && !resources.contains(&resource) {
+                resources.push(resource);
+            }
+        }
+        Self {
+            key: RequestKey::of(principal, api, &canonical),
+            rule: rule.clone(),
+            api: api.to_owned(),
+            summary: subject.summary.clone(),
+            resources,
+            for_good: false,
+        }
+    }
+
+    /// May the principal use this topic at all?
+    pub(super) fn of_first_use(rule: &Arc<HoldRule>, principal: &Principal, kind: Kind, topic: &str) -> Self {
+        let (api, does) = match kind {
+            Kind::FirstProduce => ("FirstProduce", "produce to"),
+            _ => ("FirstConsume", "consume from"),
+        };
+        Self {
+            key: RequestKey::of(principal, api, topic.as_bytes()),
+            rule: rule.clone(),
+            api: api.to_owned(),
+            summary: format!("{does} topic {topic} for the first time"),
+            resources: vec![HeldResource { kind: "topic".to_owned(), name: topic.to_owned() }],
+            for_good: true,
+        }
+    }
+
+    fn operation(&self, id: &ApprovalId, session: &Session, fingerprint: &str, now: Timestamp) -> HeldOperation {
+        HeldOperation {
+            id: id.clone(),
+            key: self.key,
+            api: self.api.clone(),
+            summary: self.summary.clone(),
+            resources: self.resources.clone(),
+            principal: session.principal.as_deref().map_or_else(|| Actor::from(&Principal::anonymous()), Actor::from),
+            session: session.id.to_string(),
+            rule: self.rule.name.to_string(),
+            policy_fingerprint: fingerprint.to_owned(),
+            // The control thread goes by the rule.
+            expires: now,
+            valid_millis: 0,
+        }
+    }
+}
+
+impl Session {
+    /// Looks up what has become of a request's questions, asks those that nobody asked yet, and has
+    /// its approvals used up where all are there.
+    pub(super) fn consult(&mut self, shard: &Shard, questions: &[Question], now: Timestamp) -> Consulted {
+        let mut waiting = self.hold.take().unwrap_or_else(|| Box::new(Waiting::new()));
+        let consulted = self.consult_within(&mut waiting, shard, questions, now);
+        self.hold = Some(waiting);
+        consulted
+    }
+
+    fn consult_within(
+        &self,
+        waiting: &mut Waiting,
+        shard: &Shard,
+        questions: &[Question],
+        now: Timestamp,
+    ) -> Consulted {
+        // Before the states: what changes after is looked at again.
+        waiting.seen = versions(shard);
+        if waiting.until == Timestamp::MAX {
+            let hold = questions.iter().map(|question| question.rule.hold_millis).min().unwrap_or_default();
+            let hold = hold.min(u64::from(shard.limits.hold_millis_max));
+            waiting.until = now.plus_millis(i64::try_from(hold).unwrap_or_default());
+        }
+        let policy = shard.policy();
+        let fingerprint = policy.fingerprint();
+        let session = self.id.to_string();
+        let approvals = shard.shared.approvals.load();
+        let (mut passes, mut approved, mut pending, mut unasked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for question in questions {
+            match approvals.get(&question.key, fingerprint) {
+                Some(ApprovalState::Used { id, .. }) if question.for_good => passes.push(id.clone()),
+                Some(ApprovalState::Used { id, session: by }) if **by == *session && waiting.using.contains(id) => {
+                    passes.push(id.clone());
+                }
+                Some(ApprovalState::Approved { id }) => approved.push(id.clone()),
+                Some(ApprovalState::Pending { id }) => pending.push(id.clone()),
+                Some(ApprovalState::Denied { id, reason }) => {
+                    let message = format!("approval {id} was denied: {reason}");
+                    return Consulted::Refused(vec![id.clone()], message);
+                }
+                Some(ApprovalState::Used { .. } | ApprovalState::Expired { .. }) | None => {
+                    if let Some(why) = approvals.refused(&question.key) {
+                        return Consulted::Refused(Vec::new(), format!("its approval cannot be asked for: {why}"));
+                    }
+                    unasked.push(question);
+                }
+            }
+        }
+        drop(approvals);
+        let is_over = now >= waiting.until || shard.shared.is_draining();
+        if pending.is_empty() && unasked.is_empty() {
+            if approved.is_empty() {
+                return Consulted::Passes(passes);
+            }
+            return use_up(waiting, shard, approved, &session, is_over, now);
+        }
+        waiting.again = Timestamp::MAX;
+        if self.has_no_place(waiting, shard) {
+            return Consulted::Refused(pending, "too many requests wait for approval here; try again later".to_owned());
+        }
+        for question in unasked {
+            let known = waiting.asked.iter().find(|(key, _)| *key == question.key).map(|(_, id)| id.clone());
+            let id = known.unwrap_or_else(draw_id);
+            if !waiting.asked.iter().any(|(_, asked)| *asked == id) {
+                waiting.asked.push((question.key, id.clone()));
+            }
+            let operation = question.operation(&id, self, fingerprint, now);
+            if !shard.shared.ask(Ask::Hold(Box::new(operation))) {
+                tracing::warn!(session = %self.id, "the control thread's queue is full; asking again");
+            }
+            waiting.again = now.plus_millis(AGAIN_MILLIS);
+            pending.push(id);
+        }
+        if is_over {
+            let rule = questions.first().map_or("", |question| &question.rule.name);
+            let message = refusal_message(&pending, rule);
+            return Consulted::Refused(pending, message);
+        }
+        Consulted::Waits(pending)
+    }
+
+    /// Whether the shard has as many requests that wait as it may.
+    fn has_no_place(&self, waiting: &Waiting, shard: &Shard) -> bool {
+        waiting.counted.is_none() && shard.metrics.held_now.get() >= i64::from(shard.limits.held_requests_per_shard_max)
+    }
+}
+
+/// Has approvals used up. They pass the request when the control log says so.
+fn use_up(
+    waiting: &mut Waiting,
+    shard: &Shard,
+    approved: Vec<ApprovalId>,
+    session: &str,
+    is_over: bool,
+    now: Timestamp,
+) -> Consulted {
+    let begins = !approved.iter().all(|id| waiting.using.contains(id));
+    if begins {
+        waiting.until = waiting.until.max(now.plus_millis(USE_MILLIS_MAX));
+    } else if is_over && now >= waiting.until {
+        let message = "the control log took no note of the approval's use; try again".to_owned();
+        return Consulted::Refused(approved, message);
+    }
+    for id in &approved {
+        if !waiting.using.contains(id) {
+            waiting.using.push(id.clone());
+        }
+        shard.shared.ask(Ask::Use { approval: id.clone(), session: session.to_owned() });
+    }
+    waiting.again = now.plus_millis(AGAIN_MILLIS);
+    Consulted::Waits(approved)
+}
+
+/// What the client is told whose time is over.
+fn refusal_message(ids: &[ApprovalId], rule: &str) -> String {
+    let names = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let first = ids.first().map(ToString::to_string).unwrap_or_default();
+    format!(
+        "held by rule {rule}: waits for approval {names}. Ask an approver to look at it with `tidegate approval show \
+         {first}`, then send the same request again"
+    )
+}
+
+/// An id for a new question.
+fn draw_id() -> ApprovalId {
+    let mut random = [0; 10];
+    // Where the system has no randomness there is no TLS either; a fixed id is then refused as taken.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    ApprovalId::of(random)
+}

@@ -66,6 +66,9 @@ pub struct Limits {
     /// Milliseconds that a client is kept waiting for an approver, whatever a policy says. Less than the 30 s after
     /// which clients give up by default (`request.timeout.ms`).
     pub hold_millis_max: u32,
+    /// Requests of one shard that wait for an approver at once. Over it a held request is refused at once
+    /// (POLICY_VIOLATION).
+    pub held_requests_per_shard_max: u32,
 }
 
 impl Default for Limits {
@@ -92,6 +95,7 @@ impl Default for Limits {
             run_time_grants_max: 10_000,
             revocations_max: 100_000,
             hold_millis_max: 25_000,
+            held_requests_per_shard_max: 1000,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tidegate_core::words::{Direction, Operation, Resource, Timestamp};
 
+pub use self::first::FirstUses;
 pub use crate::mask::MaskPlan;
 
 use crate::authority::{HeldKind, HoldRule};
@@ -25,6 +26,9 @@ const PLANS_MAX: usize = 4096;
 /// found when the time named has come.
 const SUCCESSIONS_MAX: usize = 64;
 
+/// How the reason of what waits for an approver begins.
+pub const HELD: &str = "held by rule ";
+
 /// The answer to one question of authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -36,6 +40,14 @@ pub struct Decision {
     pub rule: Arc<str>,
     /// The purpose that the grant declares; empty where denied.
     pub purpose: Arc<str>,
+}
+
+impl Decision {
+    /// Whether a grant allows it, and only an approval is missing.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.allowed && self.rule.starts_with(HELD)
+    }
 }
 
 /// A principal's rights under one snapshot.
@@ -55,6 +67,9 @@ pub struct View {
     masks: Vec<MaskInView>,
     /// In the file's order.
     holds: Vec<Arc<HoldRule>>,
+    /// Whether a rule of `holds` is about first uses.
+    holds_first_uses: bool,
+    first_uses: FirstUses,
     plans: [RefCell<Plans>; 2],
     no_grant: Arc<str>,
     no_purpose: Arc<str>,
@@ -114,6 +129,8 @@ impl View {
             users: Index::default(),
             masks,
             holds: Vec::new(),
+            holds_first_uses: false,
+            first_uses: FirstUses::default(),
             plans: Default::default(),
             no_grant: Arc::from("no grant"),
             no_purpose: Arc::from(""),
@@ -129,7 +146,10 @@ impl View {
     }
 
     pub(crate) fn with_holds(self, holds: Vec<Arc<HoldRule>>) -> Self {
-        Self { holds, ..self }
+        let first = |rule: &Arc<HoldRule>| {
+            rule.matches(HeldKind::FirstProduce, None, None) || rule.matches(HeldKind::FirstConsume, None, None)
+        };
+        Self { holds_first_uses: holds.iter().any(first), holds, ..self }
     }
 
     /// Whether any rule could make an operation of this principal wait. False costs nothing more.
@@ -157,13 +177,65 @@ impl View {
         self.on_unparseable
     }
 
-    /// May the principal do `operation` on `resource` at `now`?
+    /// A view that allows nothing.
+    #[must_use]
+    pub fn nothing(version: u64) -> Self {
+        Self::new(version, OnUnparseable::Reject, [], Vec::new())
+    }
+
+    /// Whether first uses of some topics wait for an approver.
+    #[must_use]
+    pub fn holds_first_uses(&self) -> bool {
+        self.holds_first_uses
+    }
+
+    /// First uses, as far as they are known to be approved or not.
+    #[must_use]
+    pub fn first_uses(&self) -> &FirstUses {
+        &self.first_uses
+    }
+
+    /// Takes over what an earlier view of the same principal knew about first uses.
+    pub fn keep_first_uses(&mut self, before: &mut Self) {
+        self.first_uses = std::mem::take(&mut before.first_uses);
+    }
+
+    /// The rule by which the first use of a topic (`kind` says which) waits and was not approved yet.
+    #[must_use]
+    pub fn first_use_rule(&self, kind: HeldKind, topic: &str) -> Option<&Arc<HoldRule>> {
+        if !self.holds_first_uses || self.first_uses.is_approved(kind, topic) {
+            return None;
+        }
+        self.hold_rule(kind, Some(topic), None)
+    }
+
+    /// May the principal do `operation` on `resource` at `now`? Not where that is a topic's first use and waits
+    /// for an approver ([`Decision::is_held`]); else as [`View::is_granted`].
+    #[must_use]
+    pub fn authorise(&self, operation: Operation, resource: Resource<'_>, now: Timestamp) -> Decision {
+        let decision = self.granted(operation, resource, now);
+        if !self.holds_first_uses || !decision.allowed {
+            return decision;
+        }
+        let (Resource::Topic { name, .. }, Some(kind)) = (resource, first_use_of(operation)) else { return decision };
+        let Some(rule) = self.first_use_rule(kind, name) else { return decision };
+        let reason = self.first_uses.reason(kind, name).unwrap_or_else(|| format!("{HELD}{}", rule.name).into());
+        Decision { allowed: false, rule: reason, purpose: self.no_purpose.clone() }
+    }
+
+    /// Whether a grant allows `operation` on `resource` at `now`, whatever waits for an approver.
+    #[must_use]
+    pub fn is_granted(&self, operation: Operation, resource: Resource<'_>, now: Timestamp) -> bool {
+        self.granted(operation, resource, now).allowed
+    }
+
+    /// The grants' answer.
+    ///
     ///
     /// A grant of some partitions covers questions that name one of them, and describe of the topic
     /// as a whole. IdempotentWrite on the cluster is allowed to whoever may write any topic, as a
     /// broker has it since Kafka 2.8 (KIP-679).
-    #[must_use]
-    pub fn authorise(&self, operation: Operation, resource: Resource<'_>, now: Timestamp) -> Decision {
+    fn granted(&self, operation: Operation, resource: Resource<'_>, now: Timestamp) -> Decision {
         let (kind, partition) = match resource {
             Resource::Topic { partition, .. } => (Kind::Topic, partition),
             _ => (kind_of(resource), None),
@@ -284,6 +356,14 @@ impl View {
     }
 }
 
+fn first_use_of(operation: Operation) -> Option<HeldKind> {
+    match operation {
+        Operation::Read => Some(HeldKind::FirstConsume),
+        Operation::Write => Some(HeldKind::FirstProduce),
+        _ => None,
+    }
+}
+
 fn kind_of(resource: Resource<'_>) -> Kind {
     match resource {
         Resource::Topic { .. } => Kind::Topic,
@@ -362,5 +442,6 @@ impl Held {
     }
 }
 
+mod first;
 #[cfg(test)]
 mod tests;

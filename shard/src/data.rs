@@ -1,7 +1,7 @@
 //! The hot path, on glommio: one file a stage, in the order of a request's life.
 //!
 //! [`accept`] → [`proxy_header`] → [`tls`] (and [`certificate`]) → [`greet`], [`sasl`],
-//! [`versions`] → frame and header (`tidegate_core`) → [`authorise`] → [`records`] (scan, mask) →
+//! [`versions`] → frame and header (`tidegate_core`) → [`authorise`] → [`hold`] → [`records`] (scan, mask) →
 //! [`forward`] → [`response`] (scan, mask, [`addresses`]) → [`evidence`] → [`release`].
 //!
 //! Around them: [`who`] is what every entry of a session says alike, [`connection`] pumps the sockets of one client, [`session`] is its state without
@@ -18,6 +18,7 @@ pub mod connection;
 pub mod evidence;
 pub mod forward;
 pub mod greet;
+pub mod hold;
 pub mod login;
 pub mod proxy_header;
 pub mod records;

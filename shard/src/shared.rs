@@ -174,7 +174,8 @@ impl Shared {
     pub fn publish_policy(&self, policy: Arc<Snapshot>) {
         let version = policy.version();
         self.policy.store(policy);
-        self.policy_version.store(version, Ordering::Release);
+        // Sequentially consistent: when this returns, no shard reads the version before.
+        self.policy_version.store(version, Ordering::SeqCst);
     }
 
     /// Publishes where questions about held operations stand.

@@ -78,6 +78,16 @@ impl Approvals {
         (*known.policy_fingerprint == *policy_fingerprint).then_some(&known.state)
     }
 
+    /// The approval of a request that has passed on it, under whichever policy: for questions that are answered for
+    /// good.
+    #[must_use]
+    pub fn used(&self, key: &RequestKey) -> Option<&ApprovalId> {
+        match &self.by_key.get(key)?.state {
+            ApprovalState::Used { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     /// These, and requests whose question was lately refused, each with the sentence why.
     #[must_use]
     pub fn with_refused(mut self, refused: HashMap<RequestKey, Arc<str>>) -> Self {

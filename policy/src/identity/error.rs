@@ -83,6 +83,12 @@ pub enum TokenError {
         /// The claim, as configured.
         claim: String,
     },
+    /// The token, its session or its principal was revoked.
+    #[error("the token is revoked: {reason}")]
+    Revoked {
+        /// Why, in the words of who revoked it.
+        reason: String,
+    },
     /// A claim does not have the value that configuration requires.
     #[error("the token's claim `{claim}` does not have the required value")]
     ClaimNotAsRequired {
@@ -110,6 +116,7 @@ impl TokenError {
             Self::WrongAudience => "wrong_audience",
             Self::MissingClaim { .. } => "missing_claim",
             Self::InvalidClaim { .. } => "invalid_claim",
+            Self::Revoked { .. } => "revoked",
             Self::ClaimNotAsRequired { .. } => "claim_not_as_required",
         }
     }

@@ -102,6 +102,9 @@ const COUNTS: &[Count] = &[
     ("sessions", "Sessions begun", |m| m.sessions.get()),
     ("requests_denied", "Requests denied in whole or in part", |m| m.denied.get()),
     ("upstream_failures", "Failed attempts to connect or log in to a broker", |m| m.upstream_failures.get()),
+    ("requests_held", "Requests that had to wait for an approver", |m| m.held.get()),
+    ("held_requests_passed", "Requests that passed by an approval", |m| m.held_passed.get()),
+    ("held_requests_refused", "Requests that were refused for want of an approval", |m| m.held_refused.get()),
     ("records_scanned", "Records that masking looked at", |m| m.records_scanned.get()),
     ("partitions_rewritten", "Times that a partition's records were rewritten to mask something", |m| {
         m.records_rewritten.get()
@@ -117,6 +120,7 @@ const LEVELS: &[Level] = &[
     ("connections_open", "Client connections open now", |m| m.connections_open.get()),
     ("upstream_connections_open", "Broker connections open now", |m| m.upstream_connections_open.get()),
     ("requests_in_flight", "Requests that wait for their response now", |m| m.requests_in_flight.get()),
+    ("requests_waiting_for_approval", "Requests that wait for an approver now", |m| m.held_now.get()),
     ("evidence_pending_bytes", "Bytes of evidence that wait for being written", |m| m.evidence_pending_bytes.get()),
 ];
 

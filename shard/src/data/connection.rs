@@ -20,7 +20,7 @@ use super::connect::{self, Connected};
 use super::proxy_header::{self, ProxyHeader};
 use super::release::Outbox;
 use super::runtime::Stream;
-use super::session::{Phase, Session};
+use super::session::{HeldFor, Phase, Session};
 use super::shard::{Registered, Shard};
 use super::tls::Transport;
 use crate::config::{ProxyProtocol, Target};
@@ -316,7 +316,9 @@ impl Connection {
         if self.client_ended {
             // A producer that wants no acknowledgement may have sent and left: what it sent is
             // taken and passed on first.
-            let taken = self.session.phase != Phase::Open || self.session.has_no_whole_request();
+            // What waits for an approver does so for a client that is there: its retry asks anew.
+            let waits = self.session.held.as_ref().is_some_and(|held| held.reason == HeldFor::Approval);
+            let taken = waits || self.session.phase != Phase::Open || self.session.has_no_whole_request();
             return taken && (self.upstream.is_none() || self.session.to_upstream.is_empty());
         }
         self.session.phase == Phase::Closing

@@ -14,10 +14,10 @@ use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::words::Timestamp;
 use uuid::Uuid;
 
-use super::session::{Counted, Exchange, Held, HeldFor, InFlight, Pending, Session};
+use super::session::{Counted, Exchange, Held, HeldFor, InFlight, Pending, Right, Session};
 use super::shard::Shard;
 use super::stage::{Decide, Draft, Request, Respond, StageError, Verdict, answer_frame};
-use super::{authorise, login, records};
+use super::{authorise, hold, login, records};
 use crate::shared::Refusal;
 
 /// The version of the Metadata request by which the gateway resolves topic ids (KIP-516: v10 and
@@ -80,7 +80,11 @@ impl Session {
             let reason = format!("{key:?} v{version} is not a version that Tidegate enforces");
             return self.refuse(shard, Refusal::Unsupported, reason, now);
         }
+        let owes_nothing = self.pending.is_empty() && self.to_client.is_empty();
         if !self.still_authorised(shard, now) {
+            if owes_nothing {
+                self.deny_last(shard, &request, handling, started, now);
+            }
             return;
         }
         self.decide(shard, request, handling, started, now, attempt);
@@ -98,11 +102,12 @@ impl Session {
 
     /// Checks that at least one grant still holds; closes where none does.
     pub(super) fn grants_hold(&mut self, shard: &Shard, now: Timestamp) -> bool {
-        let hold = self.refresh_view(shard, now);
-        if !hold {
-            self.refuse(shard, Refusal::Expired, "the principal has no grant left".to_owned(), now);
+        match self.refresh_view(shard, now) {
+            Right::Holds => return true,
+            Right::Lost => self.shut_out(shard, Refusal::Expired, "the principal has no grant left", now),
+            Right::Revoked(reason) => self.shut_out(shard, Refusal::Revoked, &format!("revoked: {reason}"), now),
         }
-        hold
+        false
     }
 
     fn decide(
@@ -115,6 +120,14 @@ impl Session {
         attempt: Attempt,
     ) {
         let Some(view) = self.view.take() else { return self.close() };
+        // Most principals have no such rule: one comparison.
+        let request = if view.has_holds() && hold::uses_topics(request.api()) && view.holds_first_uses() {
+            let goes_on = self.first_use(shard, &view, request, started, now);
+            let Some(request) = goes_on else { return self.view = Some(view) };
+            request
+        } else {
+            request
+        };
         let mut draft = Draft::default();
         let fetches = &mut self.fetches;
         let work = &mut self.work;
@@ -126,17 +139,16 @@ impl Session {
                 (_, Handling::Inspected) => authorise::authorise(&request, scope, &mut draft),
                 (_, Handling::Opaque | Handling::Local) => Ok(Verdict::Forward),
             });
-        let policy_version = view.version();
+        self.first.note(&mut draft);
+        let exchange = Exchange { draft, ..Exchange::of(&request, started, &view) };
+        let has_holds = view.has_holds();
         self.view = Some(view);
-        let exchange = Exchange {
-            api: request.api(),
-            version: request.version(),
-            started,
-            request_bytes: request.frame.len() as u64,
-            policy_version,
-            draft,
-        };
         match verdict {
+            Ok(verdict) if has_holds => {
+                if let Some((request, verdict, exchange)) = self.hold_back(shard, request, verdict, exchange, now) {
+                    self.carry_out(shard, request, verdict, exchange, now);
+                }
+            }
             Ok(verdict) => self.carry_out(shard, request, verdict, exchange, now),
             Err(error) => self.refuse_stage(shard, exchange, &error, now),
         }
@@ -180,7 +192,7 @@ impl Session {
     }
 
     /// Queues the gateway's own answer in the client's order.
-    fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
+    pub(super) fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
         let frame = answer_frame(request, body);
         let sequence = self.record(shard, exchange, frame.len(), now);
         self.pending.push_back(Pending::Answered { frame, sequence });
@@ -237,6 +249,11 @@ impl Session {
         self.held = Some(Held { request, started: exchange.started, reason: HeldFor::TopicIds, until, decide: None });
     }
 
+    /// Decides on a request again for which all that was to be asked was asked.
+    pub(super) fn look_again(&mut self, shard: &Shard, request: Request, started: Timestamp, now: Timestamp) {
+        self.handle(shard, request, started, now, Attempt::Resolved);
+    }
+
     /// A correlation id for the gateway's own request; any will do, since responses keep order.
     pub(super) fn own_id(&mut self) -> i32 {
         self.next_own_id = self.next_own_id.wrapping_add(1);
@@ -247,7 +264,7 @@ impl Session {
     fn resume_held(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let Some(held) = &self.held else { return false };
         match held.reason {
-            HeldFor::TopicIds => {
+            HeldFor::TopicIds | HeldFor::Settings => {
                 if self.pending.iter().any(|pending| matches!(pending, Pending::Resolving { .. })) {
                     return false;
                 }
@@ -262,6 +279,16 @@ impl Session {
                 let Some(held) = self.held.take() else { return false };
                 let attempt = held.decide.map_or(Attempt::Resolved, Attempt::Next);
                 self.handle(shard, held.request, held.started, now, attempt);
+                true
+            }
+            HeldFor::Approval => {
+                // A new login at the upstream comes first: a broker expects nothing else meanwhile.
+                let is_due = self.hold.as_ref().is_none_or(|waiting| waiting.is_due(shard, now));
+                if !is_due || self.login.is_some() || self.login_is_wanted {
+                    return false;
+                }
+                let Some(held) = self.held.take() else { return false };
+                self.handle(shard, held.request, held.started, now, Attempt::Resolved);
                 true
             }
             HeldFor::Keys => self.retry_token(shard, now),

@@ -2,7 +2,7 @@
 //! versions there are, and SASL. The conversation is `sasl`'s state machine; here its actions are
 //! carried out.
 
-use tidegate_core::words::{Principal, Timestamp};
+use tidegate_core::words::{Principal, SessionId, Timestamp};
 use tidegate_policy::identity::{self, TokenError, Verified};
 
 use super::sasl::{Action, Authentication, Failure, SaslServer, Verify};
@@ -29,12 +29,17 @@ pub fn sasl_server(shard: &Shard, listener: usize) -> SaslServer {
 /// Verifies tokens with the keys and the policy that are published now.
 struct Verifier<'a> {
     shard: &'a Shard,
+    session: SessionId,
     now: Timestamp,
 }
 
 impl Verify for Verifier<'_> {
     fn verify(&mut self, token: &str) -> Result<Verified, TokenError> {
-        identity::verify(token, &self.shard.shared.issuers.load(), self.now, &self.shard.limits)
+        let verified = identity::verify(token, &self.shard.shared.issuers.load(), self.now, &self.shard.limits)?;
+        match self.shard.policy().revoked(&verified.principal, &self.session, verified.token_id.as_deref()) {
+            Some(reason) => Err(TokenError::Revoked { reason: reason.to_owned() }),
+            None => Ok(verified),
+        }
     }
 
     fn ends(&mut self, principal: &Principal) -> Option<Timestamp> {
@@ -45,7 +50,7 @@ impl Verify for Verifier<'_> {
 impl Session {
     /// Shows a request to SASL first. Returns it where it is for the stages behind.
     pub(super) fn greet(&mut self, shard: &Shard, request: Request, now: Timestamp) -> Option<Request> {
-        match self.sasl.on_request(&request, now, &mut Verifier { shard, now }) {
+        match self.sasl.on_request(&request, now, &mut Verifier { shard, session: self.id, now }) {
             Action::Proceed => return Some(request),
             Action::Versions => self.answer_versions(shard, &request, now),
             action => self.act(shard, request, action, now),
@@ -56,8 +61,11 @@ impl Session {
     /// Tries a token again that waits for its issuer's keys.
     pub(super) fn retry_token(&mut self, shard: &Shard, now: Timestamp) -> bool {
         let Some(held) = self.held.take() else { return false };
-        let action =
-            if now >= held.until { self.sasl.give_up() } else { self.sasl.retry(now, &mut Verifier { shard, now }) };
+        let action = if now >= held.until {
+            self.sasl.give_up()
+        } else {
+            self.sasl.retry(now, &mut Verifier { shard, session: self.id, now })
+        };
         if let Action::AwaitKeys { .. } = action {
             self.held = Some(held);
             return false;
@@ -72,7 +80,8 @@ impl Session {
             Action::Answer(body) => self.answer_unrecorded(&request, &body, 0),
             Action::Authenticated { body, authentication } => {
                 let how = self.describe(&authentication);
-                let Authentication { principal, expires, .. } = authentication;
+                let Authentication { principal, expires, token_id, .. } = authentication;
+                self.token_id = token_id;
                 let sequence = self.authenticated(shard, principal, Some(expires), how, now);
                 self.answer_unrecorded(&request, &body, sequence);
             }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use tidegate_core::event::Outcome;
 use tidegate_core::words::Timestamp;
-use tidegate_policy::authority::{ApprovalId, RequestKey};
+use tidegate_policy::authority::{ApprovalId, HoldRule, RequestKey};
 use tidegate_policy::view::View;
 
 use super::session::{Exchange, Held, HeldFor, Session};
@@ -45,6 +45,7 @@ mod subject;
 mod tests;
 
 pub use first::FirstUses;
+pub(super) use first::uses_topics;
 pub(super) use tidegate_policy::file::HeldKind as Kind;
 
 use current::Current;
@@ -58,6 +59,9 @@ const AGAIN_MILLIS: i64 = 500;
 /// How much longer a request waits whose approval is being used up, in milliseconds: an answer now
 /// would waste it. An append to the control log takes some milliseconds.
 const USE_MILLIS_MAX: i64 = 3_000;
+
+/// What the evidence cites as the reason why a resource of a held request was not touched.
+const HELD_RULE: &str = "held for approval";
 
 /// What a session knows about its one request in this stage, from its first look to its end.
 pub struct Waiting {
@@ -157,7 +161,7 @@ impl Session {
             return Some((request, verdict, exchange));
         }
         let Some(view) = self.view.take() else { return self.close_none() };
-        let found = self.find(shard, &view, request.api(), version, &body, now);
+        let found = self.find(shard, &view, request.api(), version, &body);
         self.view = Some(view);
         let questions = match found {
             Ok(Found::Free(reasons)) => {
@@ -184,7 +188,7 @@ impl Session {
                 Some((request, verdict, exchange))
             }
             Consulted::Waits(ids) => {
-                self.wait(shard, request, exchange, &ids, now);
+                self.wait(shard, request, exchange, &ids);
                 None
             }
             Consulted::Refused(ids, message) => {
@@ -203,28 +207,21 @@ impl Session {
     }
 
     /// Which rules name what the request would change.
-    fn find(
-        &self,
-        shard: &Shard,
-        view: &View,
-        api: ApiKey,
-        version: i16,
-        body: &Bytes,
-        now: Timestamp,
-    ) -> Result<Found, String> {
+    fn find(&self, shard: &Shard, view: &View, api: ApiKey, version: i16, body: &Bytes) -> Result<Found, String> {
         let Some(subject) = subject::subject(api, version, body, &shard.topics.borrow())? else {
             return Ok(Found::Free(Vec::new()));
         };
         let Some(principal) = &self.principal else { return Ok(Found::Free(Vec::new())) };
         let known = self.hold.as_ref().map(|waiting| &waiting.current);
-        let (mut reasons, mut unclear, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reasons, mut unclear) = (Vec::new(), Vec::new());
+        let mut rules: Vec<&Arc<HoldRule>> = Vec::new();
         for item in &subject.items {
             let setting = item.config.as_ref().map(|setting| setting.name.as_str());
             let Some(rule) = view.hold_rule(item.kind, item.topic.as_deref(), setting) else { continue };
             match current::exemption(rule, item, known) {
                 current::Exempt::Yes(reason) => reasons.push(reason),
                 current::Exempt::Ask(topic, setting) => unclear.push((topic, setting)),
-                current::Exempt::No if rules.iter().any(|known| std::ptr::eq(*known, rule)) => {}
+                current::Exempt::No if rules.iter().any(|known| Arc::ptr_eq(known, rule)) => {}
                 current::Exempt::No => rules.push(rule),
             }
         }
@@ -236,25 +233,24 @@ impl Session {
         }
         let api = format!("{api:?}");
         let question = |rule| Question::of_request(rule, principal, &api, &subject);
-        let _ = now;
         Ok(Found::Held(rules.into_iter().map(question).collect()))
     }
 
     /// Keeps the request until something changes.
-    fn wait(&mut self, shard: &Shard, request: Request, mut exchange: Exchange, ids: &[ApprovalId], now: Timestamp) {
+    fn wait(&mut self, shard: &Shard, request: Request, mut exchange: Exchange, ids: &[ApprovalId]) {
         let started = exchange.started;
         let names = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let reason = format!("the connection ended while the request was held for {names}");
         refused(&mut exchange.draft, ids, &reason);
-        let waiting = self.hold.get_or_insert_with(|| Box::new(Waiting::new()));
+        let mut waiting = self.hold.take().unwrap_or_else(|| Box::new(Waiting::new()));
         waiting.exchange = Some(exchange);
         if waiting.counted.is_none() {
             waiting.counted = Some(Counted::new(&shard.metrics));
             tracing::info!(session = %self.id, principal = self.principal_name(), approval = %names, "request held");
         }
         let until = waiting.deadline();
+        self.hold = Some(waiting);
         self.held = Some(Held { request, started, reason: HeldFor::Approval, until, decide: None });
-        let _ = now;
     }
 
     /// Answers a held request that may not pass, as its upstream would.
@@ -326,8 +322,8 @@ fn refused(draft: &mut Draft, ids: &[ApprovalId], reason: &str) {
     }
     for resource in draft.resources.iter_mut().filter(|resource| resource.allowed) {
         resource.allowed = false;
-        resource.rule = "held for approval".to_owned();
-        resource.purpose.clear();
+        resource.rule = HELD_RULE.into();
+        resource.purpose = Default::default();
     }
     say(draft, reason);
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use tidegate_core::words::Timestamp;
 
-use super::session::{Phase, Session};
+use super::session::{HeldFor, Phase, Session};
 use super::shard::Shard;
 use crate::shared::Ask;
 use crate::upstream::{Action, LoggedIn, UpstreamLogin};
@@ -39,7 +39,9 @@ impl Session {
         let due = self.upstream_login_due.is_some_and(|due| due <= now);
         let (true, Some(versions)) = (due && self.login.is_none(), &self.versions) else { return };
         self.login_is_wanted = true;
-        if self.phase != Phase::Open || !self.pending.is_empty() || self.held.is_some() {
+        // One that waits for an approver waits outside of the upstream's sight.
+        let is_between = self.held.as_ref().is_some_and(|held| held.reason != HeldFor::Approval);
+        if self.phase != Phase::Open || !self.pending.is_empty() || is_between {
             return;
         }
         let credentials = shard.shared.upstream_login.load();

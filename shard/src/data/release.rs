@@ -23,6 +23,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct Outbox {
     waiting: VecDeque<(Bytes, u64)>,
     waiting_bytes: usize,
+    /// A part of the first waiting frame has left, or is in the chunk.
+    front_has_begun: bool,
     /// Bytes on their way: encrypted, or put together from small frames.
     chunk: Vec<u8>,
     written: usize,
@@ -90,6 +92,7 @@ impl Outbox {
                     other => ready!(other)?,
                 };
                 front.advance(wrote);
+                self.front_has_begun = !front.is_empty();
                 self.waiting_bytes -= wrote;
                 total += wrote;
                 if front.is_empty() {
@@ -101,6 +104,17 @@ impl Outbox {
         }
         self.shrink();
         Poll::Ready(Ok(total))
+    }
+
+    /// Takes out the frames of which nothing has left yet, and says how many they were. One that has
+    /// begun to leave stays: without its rest the peer could not read on.
+    pub fn withhold(&mut self) -> usize {
+        let kept = usize::from(self.front_has_begun).min(self.waiting.len());
+        let withheld = self.waiting.len() - kept;
+        for (frame, _) in self.waiting.drain(kept..) {
+            self.waiting_bytes -= frame.len();
+        }
+        withheld
     }
 
     /// Takes the next frame that may leave, with the evidence it waited for: the simulation's socket.
@@ -123,6 +137,7 @@ impl Outbox {
             }
             let part = front.split_to(front.len().min(CHUNK_BYTES - taken));
             transport.send(&part, &mut self.chunk);
+            self.front_has_begun = !front.is_empty();
             taken += part.len();
             self.waiting_bytes -= part.len();
             if front.is_empty() {

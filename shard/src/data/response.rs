@@ -12,7 +12,7 @@ use tidegate_core::event::Outcome;
 use tidegate_core::header;
 use tidegate_core::words::Timestamp;
 
-use super::session::{InFlight, Pending, Phase, Releasing, Session};
+use super::session::{HeldFor, InFlight, Pending, Phase, Releasing, Session};
 use super::shard::Shard;
 use super::stage::{Progress, StageError};
 use crate::shared::Refusal;
@@ -46,7 +46,10 @@ impl Session {
                 self.pass_on(shard, *in_flight, frame, now);
             }
             Some(Pending::Resolving { correlation_id: own }) if correlation_id == Some(own) => {
-                self.learn_topics(shard, &frame, now);
+                match self.held.as_ref().map(|held| held.reason) {
+                    Some(HeldFor::Settings) => self.learn_settings(&frame),
+                    _ => self.learn_topics(shard, &frame, now),
+                }
             }
             _ => {
                 let reason = "the upstream answered out of order".to_owned();

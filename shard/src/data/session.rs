@@ -21,6 +21,7 @@ use tidegate_policy::view::View;
 
 use super::certificate;
 use super::greet;
+use super::hold::{FirstUses, Waiting};
 use super::records::FetchSessions;
 use super::release::Outbox;
 use super::sasl::SaslServer;
@@ -56,7 +57,7 @@ pub enum Pending {
     },
     /// The upstream will answer.
     Upstream(Box<InFlight>),
-    /// The gateway's own question: topic ids for the request that is held.
+    /// The gateway's own question for the request that is held: topic ids, or settings.
     Resolving {
         /// The question's correlation id.
         correlation_id: i32,
@@ -125,6 +126,32 @@ pub struct Exchange {
     pub draft: Draft,
 }
 
+impl Exchange {
+    /// Of a request that no stage has decided on yet.
+    #[must_use]
+    pub fn of(request: &Request, started: Timestamp, view: &View) -> Self {
+        Self {
+            api: request.api(),
+            version: request.version(),
+            started,
+            request_bytes: request.frame.len() as u64,
+            policy_version: view.version(),
+            draft: Draft::default(),
+        }
+    }
+}
+
+/// Whether an open connection may stay.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Right {
+    /// It may.
+    Holds,
+    /// The principal's last grant has ended.
+    Lost,
+    /// Session, token or principal are revoked, for this reason.
+    Revoked(String),
+}
+
 /// One client connection.
 pub struct Session {
     /// The session's id.
@@ -169,8 +196,14 @@ pub struct Session {
     pub client_software: Option<String>,
     /// When the token ends.
     pub expires: Option<Timestamp>,
-    /// A request that waits: for topic ids, or for keys that verify its token.
+    /// The id of the token (`jti`) that it authenticated with.
+    pub token_id: Option<Arc<str>>,
+    /// A request that waits: for topic ids, for keys that verify its token, for an approver.
     pub held: Option<Held>,
+    /// What is known of the request that the hold stage is at.
+    pub hold: Option<Box<Waiting>>,
+    /// First uses of topics that wait for an approver.
+    pub first: FirstUses,
     /// Requests whose responses have not left.
     pub pending: VecDeque<Pending>,
     /// The fetch sessions of this connection.
@@ -211,6 +244,10 @@ pub enum HeldFor {
     Keys,
     /// Another turn: its records are being looked at.
     Turn,
+    /// The broker's answer about settings that an exemption depends on.
+    Settings,
+    /// An approver.
+    Approval,
 }
 
 impl Session {
@@ -239,7 +276,10 @@ impl Session {
             grants_end: None,
             client_software: None,
             expires: None,
+            token_id: None,
             held: None,
+            hold: None,
+            first: FirstUses::default(),
             pending: VecDeque::new(),
             fetches: FetchSessions::default(),
             started: false,
@@ -284,6 +324,9 @@ impl Session {
             }
             None => Principal::anonymous(),
         };
+        if let Some(reason) = shard.policy().revoked(&principal, &self.id, None) {
+            return self.refuse(shard, Refusal::Authentication, format!("revoked: {reason}"), now);
+        }
         self.sasl = SaslServer::known(principal.clone(), &[], None);
         let how = if certificate.is_some() {
             "by client certificate"
@@ -343,25 +386,34 @@ impl Session {
         shard.shared.sessions.enter(shard.id, live);
     }
 
-    fn take_view(&mut self, view: View, now: Timestamp) {
+    fn take_view(&mut self, mut view: View, now: Timestamp) {
+        if let Some(before) = &mut self.view {
+            view.keep_first_uses(before);
+        }
         self.had_grant = view.has_any_grant(now);
         self.grants_end = if self.had_grant { view.grants_end(now) } else { None };
         self.view = Some(view);
     }
 
-    /// Brings the view up to the policy that is current now. False where the principal has lost its
-    /// last grant and the connection is to be closed. (One that never had a grant is denied by
-    /// each API's own error, as on a broker: that tells its user more.)
-    pub fn refresh_view(&mut self, shard: &Shard, now: Timestamp) -> bool {
-        let (Some(view), Some(principal)) = (&self.view, &self.principal) else { return true };
+    /// Brings the view up to the policy that is current now, and says whether the connection may stay
+    /// open. (A principal that never had a grant is denied by each API's own error, as on a broker:
+    /// that tells its user more.)
+    pub fn refresh_view(&mut self, shard: &Shard, now: Timestamp) -> Right {
+        let (Some(view), Some(principal)) = (&self.view, &self.principal) else { return Right::Holds };
         let changed = view.version() != shard.policy_version();
         // Between these moments nothing changes, so a request costs two comparisons.
         if !changed && self.grants_end.is_none_or(|end| now < end) {
-            return true;
+            return Right::Holds;
         }
         let had_grant = self.had_grant;
-        self.take_view(shard.policy().view(principal), now);
-        self.had_grant || !had_grant
+        let policy = shard.policy();
+        let revoked = policy.revoked(principal, &self.id, self.token_id.as_deref()).map(str::to_owned);
+        self.take_view(policy.view(principal), now);
+        match revoked {
+            Some(reason) => Right::Revoked(reason),
+            None if had_grant && !self.had_grant => Right::Lost,
+            None => Right::Holds,
+        }
     }
 
     /// Whether requests may be taken from the client now.
@@ -454,6 +506,7 @@ impl Session {
         {
             self.fail(shard, failure, now);
         }
+        self.abandon_hold(shard, now);
         if std::mem::take(&mut self.started) {
             shard.shared.sessions.leave(shard.id, self.id);
             let mut event = self.event(Kind::SessionEnd, now);
@@ -511,7 +564,7 @@ impl Session {
         }
     }
 
-    fn record_as(
+    pub(super) fn record_as(
         &self,
         shard: &Shard,
         exchange: Exchange,
@@ -532,6 +585,7 @@ impl Session {
             upstream_errors: draft.upstream_errors,
             latency_micros,
             detail: draft.detail,
+            approval: draft.approval,
             request_bytes,
             response_bytes: response_bytes as u64,
             broker: self.broker(),

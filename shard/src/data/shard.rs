@@ -357,7 +357,9 @@ fn gap(recovery: &Recovery) -> Option<String> {
 async fn tick_until_draining(shard: &Rc<Shard>) {
     let mut policy_version = shard.policy_version();
     while !shard.shared.is_draining() {
-        runtime::sleep(TICK).await;
+        // Approvals are looked for more often, while anybody waits for one.
+        let waits = shard.metrics.held_now.get() > 0;
+        runtime::sleep(if waits { TICK / 8 } else { TICK }).await;
         write_notices(shard);
         shard.evidence.tick(shard.id);
         let version = shard.policy_version();

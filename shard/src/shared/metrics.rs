@@ -131,11 +131,13 @@ pub enum Refusal {
     Draining = 9,
     /// A fault of the gateway itself.
     Internal = 10,
+    /// Its session, token or principal was revoked.
+    Revoked = 11,
 }
 
 impl Refusal {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TooMany,
         Self::Tls,
         Self::ProxyHeader,
@@ -147,6 +149,7 @@ impl Refusal {
         Self::Upstream,
         Self::Draining,
         Self::Internal,
+        Self::Revoked,
     ];
 
     /// The name in metrics.
@@ -164,6 +167,7 @@ impl Refusal {
             Self::Upstream => "upstream",
             Self::Draining => "draining",
             Self::Internal => "internal",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -200,6 +204,14 @@ pub struct ShardMetrics {
     pub requests_in_flight: Gauge,
     /// Requests denied in whole or in part.
     pub denied: Counter,
+    /// Requests that had to wait for an approver.
+    pub held: Counter,
+    /// Requests that wait for an approver now.
+    pub held_now: Gauge,
+    /// Requests that passed by an approval.
+    pub held_passed: Counter,
+    /// Requests that were refused for want of an approval.
+    pub held_refused: Counter,
     /// Records seen by masking.
     pub records_scanned: Counter,
     /// Times that a partition's records were rewritten because something was masked.

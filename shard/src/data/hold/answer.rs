@@ -87,8 +87,7 @@ pub(super) fn refusal(api: ApiKey, version: i16, body: &Bytes, message: &str) ->
         ApiKey::IncrementalAlterConfigs => {
             let request: IncrementalAlterConfigsRequest = read(body, version)?;
             let result = |r: incremental_alter_configs_request::AlterConfigsResource| {
-                let result =
-                    incremental::AlterConfigsResourceResponse::default().with_resource_type(r.resource_type);
+                let result = incremental::AlterConfigsResourceResponse::default().with_resource_type(r.resource_type);
                 result.with_resource_name(r.resource_name).with_error_code(CODE).with_error_message(words.clone())
             };
             let responses = request.resources.into_iter().map(result).collect();

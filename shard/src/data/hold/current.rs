@@ -89,8 +89,7 @@ impl Session {
             return self.look_again(shard, request, exchange.started, now);
         };
         let correlation_id = self.own_id();
-        let frame =
-            header::request_frame(correlation_id, ApiKey::DescribeConfigs, VERSION, login::CLIENT_ID, &body);
+        let frame = header::request_frame(correlation_id, ApiKey::DescribeConfigs, VERSION, login::CLIENT_ID, &body);
         self.to_upstream.push(frame, 0);
         self.pending.push_back(Pending::Resolving { correlation_id });
         let until = now.plus_millis(i64::from(shard.limits.upstream_connect_millis_max));
@@ -99,7 +98,7 @@ impl Session {
     }
 
     /// Reads the broker's answer about settings.
-    pub(super) fn learn_settings(&mut self, frame: &Bytes) {
+    pub(in crate::data) fn learn_settings(&mut self, frame: &Bytes) {
         let Some(waiting) = &mut self.hold else { return };
         let Some(start) = header::response_body_start(frame, ApiKey::DescribeConfigs, VERSION) else { return };
         let Ok(response) = decode_response::<DescribeConfigsResponse>(&frame.slice(start..), VERSION) else { return };
@@ -116,6 +115,11 @@ impl Session {
 #[cfg(test)]
 impl Current {
     pub(super) fn of(settings: &[(&str, &str, &str)]) -> Self {
-        Self(Some(settings.iter().map(|(topic, name, value)| (topic.to_string(), name.to_string(), value.to_string())).collect()))
+        Self(Some(
+            settings
+                .iter()
+                .map(|(topic, name, value)| (topic.to_string(), name.to_string(), value.to_string()))
+                .collect(),
+        ))
     }
 }

@@ -12,9 +12,7 @@
 //! part at once: a consumer of other topics too would else be served once in `hold`.
 
 use bytes::Bytes;
-use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, FetchRequest, ProduceRequest, ShareFetchRequest,
-};
+use kafka_protocol::messages::{AddPartitionsToTxnRequest, ApiKey, FetchRequest, ProduceRequest, ShareFetchRequest};
 use tidegate_core::words::{Operation, Resource, Timestamp};
 use tidegate_policy::authority::{ApprovalId, ApprovalState};
 use tidegate_policy::view::View;
@@ -43,7 +41,7 @@ pub struct FirstUses {
 
 impl FirstUses {
     /// Writes into the evidence what the request waited for.
-    pub(in super::super) fn note(&mut self, draft: &mut Draft) {
+    pub(in crate::data) fn note(&mut self, draft: &mut Draft) {
         let Some((ids, words)) = self.note.take() else { return };
         if let Some(first) = ids.first() {
             draft.approval = first.to_string();
@@ -62,7 +60,7 @@ struct Wanted {
 impl Session {
     /// Waits for the approvals of first uses, where the request is one. Gives it back where it may
     /// go on to its stage.
-    pub(in super::super) fn first_use(
+    pub(in crate::data) fn first_use(
         &mut self,
         shard: &Shard,
         view: &View,
@@ -103,7 +101,7 @@ impl Session {
                     let decision = view.authorise(operation(*kind), Resource::topic(topic), now);
                     exchange.draft.decided(operation(*kind), Resource::topic(topic), &decision);
                 }
-                self.wait(shard, request, exchange, &ids, now);
+                self.wait(shard, request, exchange, &ids);
                 None
             }
             Consulted::Refused(ids, words) => {
@@ -139,7 +137,9 @@ impl Session {
         for Wanted { kind, topic, partition } in wanted {
             let Some(rule) = view.first_use_rule(*kind, topic) else { continue };
             let resource = Resource::Topic { name: topic, partition: *partition };
-            if !view.is_granted(operation(*kind), resource, now) || waits.iter().any(|(of, name): &(Kind, Box<str>)| (*of, &**name) == (*kind, topic.as_str())) {
+            if !view.is_granted(operation(*kind), resource, now)
+                || waits.iter().any(|(of, name): &(Kind, Box<str>)| (*of, &**name) == (*kind, topic.as_str()))
+            {
                 continue;
             }
             let question = Question::of_first_use(rule, &principal, *kind, topic);
@@ -164,7 +164,7 @@ fn operation(kind: Kind) -> Operation {
 }
 
 /// Whether an API carries records from or to topics, or prepares that.
-pub(in super::super) fn uses_topics(api: ApiKey) -> bool {
+pub(in crate::data) fn uses_topics(api: ApiKey) -> bool {
     matches!(api, ApiKey::Produce | ApiKey::Fetch | ApiKey::ShareFetch | ApiKey::AddPartitionsToTxn)
 }
 

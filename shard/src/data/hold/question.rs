@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::words::{Principal, Timestamp};
-use tidegate_policy::authority::{
-    Actor, ApprovalId, ApprovalState, HeldOperation, HeldResource, HoldRule, RequestKey,
-};
+use tidegate_policy::authority::{Actor, ApprovalId, ApprovalState, HeldOperation, HeldResource, HoldRule, RequestKey};
 
 use super::super::session::Session;
 use super::super::shard::Shard;
@@ -20,7 +18,7 @@ const RESOURCES_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Question {
     /// What an approval is bound to.
-    key: RequestKey,
+    pub(super) key: RequestKey,
     /// The rule that asks.
     rule: Arc<HoldRule>,
     api: String,
@@ -133,8 +131,12 @@ impl Session {
         let approvals = shard.shared.approvals.load();
         let (mut passes, mut approved, mut pending, mut unasked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for question in questions {
+            // A first use happens once, whatever the policy says by now.
+            if let Some(id) = approvals.used(&question.key).filter(|_| question.for_good) {
+                passes.push(id.clone());
+                continue;
+            }
             match approvals.get(&question.key, fingerprint) {
-                Some(ApprovalState::Used { id, .. }) if question.for_good => passes.push(id.clone()),
                 Some(ApprovalState::Used { id, session: by }) if **by == *session && waiting.using.contains(id) => {
                     passes.push(id.clone());
                 }
@@ -211,7 +213,7 @@ fn use_up(
         if !waiting.using.contains(id) {
             waiting.using.push(id.clone());
         }
-        shard.shared.ask(Ask::Use { approval: id.clone(), session: session.to_owned() });
+        shard.shared.ask(Ask::Use { approval: id.clone(), session: Arc::from(session) });
     }
     waiting.again = now.plus_millis(AGAIN_MILLIS);
     Consulted::Waits(approved)

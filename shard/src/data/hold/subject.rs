@@ -65,12 +65,7 @@ pub(super) struct Setting {
 ///
 /// # Errors
 /// The decoder's words where the body cannot be read.
-pub(super) fn subject(
-    api: ApiKey,
-    version: i16,
-    body: &Bytes,
-    topics: &TopicIds,
-) -> Result<Option<Subject>, String> {
+pub(super) fn subject(api: ApiKey, version: i16, body: &Bytes, topics: &TopicIds) -> Result<Option<Subject>, String> {
     Ok(match api {
         ApiKey::CreateTopics => create_topics(read(body, version)?),
         ApiKey::DeleteTopics => Some(delete_topics(read(body, version)?, topics)),
@@ -174,7 +169,8 @@ fn create_topics(mut request: CreateTopicsRequest) -> Option<Subject> {
         sort(&mut topic.assignments, VERSION);
         sort(&mut topic.configs, VERSION);
         items.push(of_topic(Kind::CreateTopics, &topic.name));
-        let count = if topic.assignments.is_empty() { i64::from(topic.num_partitions) } else { topic.assignments.len() as i64 };
+        let count =
+            if topic.assignments.is_empty() { i64::from(topic.num_partitions) } else { topic.assignments.len() as i64 };
         summary.add(&format!("{} ({count} partitions)", topic.name.as_str()));
     }
     sort(&mut request.topics, VERSION);

@@ -225,8 +225,13 @@ fn admit(
     scope: &mut Scope<'_>,
     draft: &mut Draft,
 ) -> Result<bool, (ResponseError, Option<String>)> {
-    if !scope.authorise(Operation::Write, Resource::partition(name, data.index), draft) {
-        return Err((ResponseError::TopicAuthorizationFailed, None));
+    let resource = Resource::partition(name, data.index);
+    let decision = scope.view.authorise(Operation::Write, resource, scope.now);
+    if !draft.decided(Operation::Write, resource, &decision) {
+        return Err(match decision.is_held() {
+            true => (ResponseError::PolicyViolation, Some(decision.rule.to_string())),
+            false => (ResponseError::TopicAuthorizationFailed, None),
+        });
     }
     // Null or empty records are the broker's to refuse: there is nothing in them to protect.
     let Some(records) = data.records.as_ref().filter(|r| !r.is_empty()) else { return Ok(false) };

@@ -50,6 +50,14 @@ pub struct FetchSessions {
     pub(super) share: Shared<Member, share_fetch_request::FetchPartition>,
 }
 
+impl FetchSessions {
+    /// Shows each topic that the sessions hold, by name where that is known, with one of its partitions.
+    pub fn each_topic(&self, mut see: impl FnMut(&str, i32)) {
+        self.fetch.borrow().each_topic(&mut see);
+        self.share.borrow().each_topic(&mut see);
+    }
+}
+
 /// The topic ids that must be resolved before a request can be decided. Empty where all are known,
 /// and where they were asked for already: what is unknown then stays unknown.
 pub(super) fn unresolved(ids: impl Iterator<Item = Uuid>, scope: &Scope<'_>) -> Vec<Uuid> {
@@ -241,6 +249,19 @@ pub(super) struct Table<K, P> {
 impl<K, P> Default for Table<K, P> {
     fn default() -> Self {
         Self { sessions: Vec::new() }
+    }
+}
+
+impl<K, P> Table<K, P> {
+    fn each_topic(&self, see: &mut impl FnMut(&str, i32)) {
+        for (key, topic) in self.sessions.iter().flat_map(|(_, session)| &session.topics) {
+            let name = match (&topic.name, key) {
+                (Some(name), _) => &**name,
+                (None, TopicKey::Name(name)) => name.as_str(),
+                (None, TopicKey::Id(_)) => continue,
+            };
+            topic.partitions.keys().next().into_iter().for_each(|partition| see(name, *partition));
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+//! The stage by itself, and in sessions.

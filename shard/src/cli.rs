@@ -8,6 +8,7 @@
 pub mod audit_filter;
 pub mod audit_prove;
 pub mod audit_query;
+pub mod audit_show;
 pub mod audit_tail;
 pub mod audit_verify;
 mod check;
@@ -98,6 +99,8 @@ enum AuditCommand {
     Tail(audit_tail::Args),
     /// Find entries: who read what, when, by which grant, for which purpose
     Query(audit_query::Args),
+    /// Tell the story of one approval: who asked, who decided, what came of it
+    Show(audit_show::Args),
     /// Verify that evidence is complete and unchanged, from the files alone
     Verify(audit_verify::Args),
     /// Write a proof that an entry is part of the evidence
@@ -189,6 +192,7 @@ fn audit(command: &AuditCommand) -> Result<(), Failure> {
             let colours = colours(&out);
             coded(audit_query::run(args, &mut out.lock(), &mut stderr().lock(), colours))
         }
+        AuditCommand::Show(args) => coded(audit_show::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Prove(args) => coded(audit_prove::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),
     }

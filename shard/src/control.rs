@@ -56,6 +56,14 @@ pub struct Prepared {
     authority: authority::Opened,
 }
 
+#[cfg(test)]
+impl Prepared {
+    /// For tests without a control thread: what is shared, and what shards ask.
+    pub(crate) fn into_parts(self) -> (Arc<Shared>, mpsc::Receiver<Ask>) {
+        (self.shared, self.asks)
+    }
+}
+
 /// Reads the policy, certificates, keys and secrets that the configuration names.
 ///
 /// # Errors

@@ -461,6 +461,19 @@ pub struct HeldOperation {
     pub valid_millis: u64,
 }
 
+impl HeldOperation {
+    /// Whether its use answers the question for good: a principal uses a topic for the first time once.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        [Self::FIRST_PRODUCE, Self::FIRST_CONSUME].contains(&self.api.as_str())
+    }
+
+    /// What stands as the API of a first produce to a topic.
+    pub const FIRST_PRODUCE: &str = "FirstProduce";
+    /// What stands as the API of a first fetch from a topic.
+    pub const FIRST_CONSUME: &str = "FirstConsume";
+}
+
 /// A resource of a held operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -141,7 +141,9 @@ impl Authority {
         };
         let open = matches!(approval.status(now), Status::Pending | Status::ReviewDue | Status::ReviewOverdue);
         let usable = matches!(approval.question, Question::Operation(_)) && approval.status(now) == Status::Approved;
-        open || usable || grant.is_some_and(|grant| grant.is_live(now))
+        let for_good = matches!(&approval.question, Question::Operation(held) if held.is_for_good())
+            && approval.status(now) == Status::Used;
+        open || usable || for_good || grant.is_some_and(|grant| grant.is_live(now))
     }
 }
 
@@ -155,6 +157,10 @@ impl Revoked {
 /// ended lately.
 fn is_told(approval: &Approval, now: Timestamp) -> bool {
     let Question::Operation(held) = &approval.question else { return false };
+    // What is answered for good is told for as long as it is remembered.
+    if held.is_for_good() && matches!(approval.state, State::Used { .. }) {
+        return true;
+    }
     let ended = match approval.state {
         State::Open { until } | State::Approved { until, .. } => until,
         State::Denied { at } => at.max(held.expires),

@@ -72,7 +72,7 @@ pub struct Waiting {
     /// The versions of approvals and policy that were looked at last.
     seen: (u64, u64),
     /// What was asked, under the id drawn for it. The log may know it under an earlier one.
-    asked: Vec<(RequestKey, ApprovalId)>,
+    asked: Vec<Asked>,
     /// What this request is using up.
     using: Vec<ApprovalId>,
     /// Settings as the broker has them.
@@ -81,6 +81,14 @@ pub struct Waiting {
     exchange: Option<Exchange>,
     /// Its place among those that wait; `None` until it does.
     counted: Option<Counted>,
+}
+
+/// A question that was put to the control thread.
+struct Asked {
+    key: RequestKey,
+    id: ApprovalId,
+    /// The fingerprint of the policy that it was asked under.
+    under: String,
 }
 
 impl Waiting {

@@ -111,15 +111,3 @@ impl Session {
         waiting.current = Current(Some(settings.collect()));
     }
 }
-
-#[cfg(test)]
-impl Current {
-    pub(super) fn of(settings: &[(&str, &str, &str)]) -> Self {
-        Self(Some(
-            settings
-                .iter()
-                .map(|(topic, name, value)| (topic.to_string(), name.to_string(), value.to_string()))
-                .collect(),
-        ))
-    }
-}

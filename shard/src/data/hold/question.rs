@@ -8,7 +8,7 @@ use tidegate_policy::authority::{Actor, ApprovalId, ApprovalState, HeldOperation
 use super::super::session::Session;
 use super::super::shard::Shard;
 use super::subject::Subject;
-use super::{AGAIN_MILLIS, Kind, USE_MILLIS_MAX, Waiting, versions};
+use super::{AGAIN_MILLIS, Asked, Kind, USE_MILLIS_MAX, Waiting, versions};
 use crate::shared::Ask;
 
 /// Resources that a question names; what is over stands in its summary.
@@ -70,8 +70,8 @@ impl Question {
     /// May the principal use this topic at all?
     pub(super) fn of_first_use(rule: &Arc<HoldRule>, principal: &Principal, kind: Kind, topic: &str) -> Self {
         let (api, does) = match kind {
-            Kind::FirstProduce => ("FirstProduce", "produce to"),
-            _ => ("FirstConsume", "consume from"),
+            Kind::FirstProduce => (HeldOperation::FIRST_PRODUCE, "produce to"),
+            _ => (HeldOperation::FIRST_CONSUME, "consume from"),
         };
         Self {
             key: RequestKey::of(principal, api, topic.as_bytes()),
@@ -146,11 +146,11 @@ impl Session {
                     let message = format!("approval {id} was denied: {reason}");
                     return Consulted::Refused(vec![id.clone()], message);
                 }
-                Some(ApprovalState::Used { .. } | ApprovalState::Expired { .. }) | None => {
+                state @ (Some(ApprovalState::Used { .. } | ApprovalState::Expired { .. }) | None) => {
                     if let Some(why) = approvals.refused(&question.key) {
                         return Consulted::Refused(Vec::new(), format!("its approval cannot be asked for: {why}"));
                     }
-                    unasked.push(question);
+                    unasked.push((question, state.is_some()));
                 }
             }
         }
@@ -166,12 +166,16 @@ impl Session {
         if self.has_no_place(waiting, shard) {
             return Consulted::Refused(pending, "too many requests wait for approval here; try again later".to_owned());
         }
-        for question in unasked {
-            let known = waiting.asked.iter().find(|(key, _)| *key == question.key).map(|(_, id)| id.clone());
-            let id = known.unwrap_or_else(draw_id);
-            if !waiting.asked.iter().any(|(_, asked)| *asked == id) {
-                waiting.asked.push((question.key, id.clone()));
-            }
+        for (question, lapsed) in unasked {
+            // The same id again only where the control thread may have missed the question: one that has
+            // lapsed, or was asked under another policy, is a new one.
+            waiting.asked.retain(|asked| asked.key != question.key || asked.under == fingerprint && !lapsed);
+            let known = waiting.asked.iter().find(|asked| asked.key == question.key).map(|asked| asked.id.clone());
+            let id = known.unwrap_or_else(|| {
+                let id = draw_id();
+                waiting.asked.push(Asked { key: question.key, id: id.clone(), under: fingerprint.to_owned() });
+                id
+            });
             let operation = question.operation(&id, self, fingerprint, now);
             if !shard.shared.ask(Ask::Hold(Box::new(operation))) {
                 tracing::warn!(session = %self.id, "the control thread's queue is full; asking again");

@@ -147,6 +147,8 @@ pub enum Kind {
     Gap,
     /// Certificates, keys or secrets were replaced or refused.
     Reconfigured,
+    /// Something happened in the control log: asked, decided, used, revoked
+    Control,
 }
 
 impl Kind {
@@ -163,6 +165,7 @@ impl Kind {
             Self::PolicyRefused => event::Kind::PolicyRefused,
             Self::Gap => event::Kind::Gap,
             Self::Reconfigured => event::Kind::Reconfigured,
+            Self::Control => event::Kind::Control,
         }) as i32
     }
 }

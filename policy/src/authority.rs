@@ -93,6 +93,10 @@ pub struct Authority {
     asked: BTreeMap<u64, ApprovalId>,
     /// When what is pending or approved lapses.
     deadlines: BTreeSet<(Timestamp, ApprovalId)>,
+    /// What waits for a decision, by when it lapses.
+    open: BTreeSet<(Timestamp, ApprovalId)>,
+    /// The same by the asker's name, in lower case.
+    open_by: HashMap<Arc<str>, BTreeSet<(Timestamp, ApprovalId)>>,
     /// The latest question about a request.
     by_key: HashMap<RequestKey, ApprovalId>,
     grants: BTreeMap<GrantId, Arc<RunGrant>>,

@@ -61,6 +61,7 @@ impl Authority {
         let applied = self.apply_change(sequence, event)?;
         self.sequence = sequence;
         self.time = self.time.max(event.time);
+        self.close_lapsed();
         if sequence.is_multiple_of(FORGET_EVERY) || self.approvals.len() > self.bounds.approvals_kept_max {
             self.forget();
         }
@@ -143,14 +144,8 @@ impl Authority {
         self.ask(sequence, time, request.id.clone(), question, request.expires)
     }
 
-    /// A grant's id is new where neither a grant nor an open request has it.
     fn new_grant_id(&self, id: &GrantId) -> Result<(), Inconsistent> {
-        let requested = |approval: &Approval| match &approval.question {
-            Question::Grant(request) => request.grant == *id,
-            _ => false,
-        };
-        let waiting = || self.deadlines.iter().filter_map(|(_, approval)| self.approval(approval)).any(requested);
-        if self.grants.contains_key(id) || waiting() {
+        if self.grants.contains_key(id) {
             return Err(Inconsistent::Duplicate(format!("grant {id}")));
         }
         Ok(())
@@ -191,16 +186,36 @@ impl Authority {
         Ok(Applied::Took)
     }
 
-    /// Replaces a question, and keeps its deadline.
+    /// Replaces a question, and keeps what finds it in step.
     fn put(&mut self, approval: Approval) {
-        let before = self.approvals.get(&approval.id).and_then(|before| before.deadline());
-        if let Some(deadline) = before {
-            self.deadlines.remove(&(deadline, approval.id.clone()));
+        if let Some(before) = self.approvals.get(&approval.id).cloned() {
+            if let Some(deadline) = before.deadline() {
+                self.deadlines.remove(&(deadline, before.id.clone()));
+            }
+            if let Some(until) = before.undecided() {
+                self.closed((until, before.id.clone()), before.asker_key());
+            }
         }
         if let Some(deadline) = approval.deadline() {
             self.deadlines.insert((deadline, approval.id.clone()));
         }
+        if let Some(until) = approval.undecided() {
+            let entry = (until, approval.id.clone());
+            self.open_by.entry(approval.asker_key()).or_default().insert(entry.clone());
+            self.open.insert(entry);
+        }
         self.approvals.insert(approval.id.clone(), Arc::new(approval));
+    }
+
+    /// Takes a question out of those that wait for a decision.
+    pub(super) fn closed(&mut self, entry: (Timestamp, ApprovalId), asker: Arc<str>) {
+        self.open.remove(&entry);
+        if let Some(own) = self.open_by.get_mut(&asker) {
+            own.remove(&entry);
+            if own.is_empty() {
+                self.open_by.remove(&asker);
+            }
+        }
     }
 
     fn known(&self, id: &ApprovalId) -> Result<&Approval, Inconsistent> {
@@ -252,7 +267,8 @@ impl Authority {
             }
             Question::Grant(_) | Question::BreakGlass(_) => {
                 if let Some(grant) = RunGrant::of(question, sequence, time) {
-                    self.grants.insert(grant.id.clone(), Arc::new(grant));
+                    // Of two requests for the same id the first that is approved has it.
+                    self.grants.entry(grant.id.clone()).or_insert_with(|| Arc::new(grant));
                 }
                 Timestamp::MAX
             }

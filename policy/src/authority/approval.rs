@@ -183,6 +183,19 @@ impl Approval {
         }
     }
 
+    /// Until when it waits for a decision; `None` where it is decided, or is a break-glass.
+    pub(super) fn undecided(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Open { until } if !matches!(self.question, Question::BreakGlass(_)) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// What the questions of one asker are counted under.
+    pub(super) fn asker_key(&self) -> Arc<str> {
+        self.asked_by().name.to_lowercase().into()
+    }
+
     /// The last thing that happened to it.
     pub(super) fn changed(&self) -> Timestamp {
         match self.state {

@@ -137,9 +137,7 @@ impl Asking<'_> {
         sentence(&purpose, "purpose")?;
         sentence(&reason, "reason")?;
         self.new_approval(&id)?;
-        if self.authority.grants.contains_key(&grant) {
-            return Err(Refusal::new(Kind::Malformed, format!("{grant} is a grant already")));
-        }
+        self.new_grant(&grant)?;
         if resources.len() > RESOURCES_MAX || operations.len() > RESOURCES_MAX {
             return Err(Refusal::new(Kind::TooMany, format!("a request names {RESOURCES_MAX} resources at most")));
         }
@@ -289,6 +287,7 @@ impl Asking<'_> {
                 if request.extends {
                     self.live_grant(&request.grant)?;
                 } else {
+                    self.new_grant(&request.grant)?;
                     self.room_for_grant()?;
                 }
                 Ok(&rule.approvers)
@@ -340,9 +339,7 @@ impl Asking<'_> {
     ) -> Result<Change, Refusal> {
         sentence(&reason, "reason")?;
         self.new_approval(&id)?;
-        if self.authority.grants.contains_key(&grant) {
-            return Err(Refusal::new(Kind::Malformed, format!("{grant} is a grant already")));
-        }
+        self.new_grant(&grant)?;
         let principal = self.actor.principal();
         let mut rules = self.policy.rules().break_glass.iter();
         let rule = rules
@@ -460,6 +457,13 @@ impl Asking<'_> {
     fn new_approval(&self, id: &ApprovalId) -> Result<(), Refusal> {
         if self.authority.approvals.contains_key(id) {
             return Err(Refusal::new(Kind::Malformed, format!("{id} is an approval already")));
+        }
+        Ok(())
+    }
+
+    fn new_grant(&self, id: &GrantId) -> Result<(), Refusal> {
+        if self.authority.grants.contains_key(id) {
+            return Err(Refusal::new(Kind::Malformed, format!("{id} is a grant already")));
         }
         Ok(())
     }

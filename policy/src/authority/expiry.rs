@@ -1,5 +1,6 @@
 //! What time does to the state: what shards are told at a moment, when that changes next, and what is forgotten.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_core::words::{SessionId, Timestamp};
@@ -86,10 +87,19 @@ impl Authority {
 
     /// How many questions nobody has decided at `now`, and how many of them the actor asked.
     pub(super) fn pending(&self, actor: &super::Actor, now: Timestamp) -> (usize, usize) {
-        let later = self.deadlines.range((now.plus_micro(), super::ApprovalId::from(""))..);
-        let open = later.filter_map(|(_, id)| self.approval(id));
-        open.filter(|approval| approval.status(now) == Status::Pending)
-            .fold((0, 0), |(all, own), approval| (all + 1, own + usize::from(approval.asked_by().is_same_as(actor))))
+        // What has lapsed since the last event still stands at the front.
+        let first = (now.plus_micro(), super::ApprovalId::from(""));
+        let open = |all: &BTreeSet<_>| all.len() - all.range(..first.clone()).count();
+        let own = self.open_by.get(actor.name.to_lowercase().as_str());
+        (open(&self.open), own.map_or(0, open))
+    }
+
+    /// Takes what has lapsed by the log's own time out of what waits for a decision.
+    pub(super) fn close_lapsed(&mut self) {
+        while let Some((until, id)) = self.open.first().filter(|(until, _)| *until <= self.time).cloned() {
+            let asker = self.approval(&id).map_or_else(|| Arc::from(""), Approval::asker_key);
+            self.closed((until, id), asker);
+        }
     }
 
     /// Forgets what has lapsed, by the log's own time: the same for everyone who replays it.

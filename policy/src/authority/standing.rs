@@ -19,11 +19,14 @@ pub struct Standing {
     /// Those of `sessions` that are UUIDs, so that a lookup formats nothing.
     pub(super) session_ids: HashMap<SessionId, Arc<str>>,
     pub(super) tokens: HashMap<Arc<str>, Arc<str>>,
-    /// By name; an issuer or any, and the reason.
-    pub(super) principals: HashMap<Arc<str>, Vec<(Option<Arc<str>>, Arc<str>)>>,
+    /// By name.
+    pub(super) principals: HashMap<Arc<str>, Vec<ShutOut>>,
     /// When the first of all this ends by itself.
     pub(super) ends: Option<Timestamp>,
 }
+
+/// At which issuer a principal is shut out, `None` at all, and why.
+pub(super) type ShutOut = (Option<Arc<str>>, Arc<str>);
 
 impl Standing {
     /// The run-time grants of `principal`, oldest first.
@@ -68,9 +71,7 @@ impl Standing {
     #[must_use]
     pub fn principal_revoked(&self, principal: &Principal) -> Option<&str> {
         let revoked = self.principals.get(&principal.name)?;
-        let at = |(issuer, _): &&(Option<Arc<str>>, Arc<str>)| {
-            issuer.as_ref().is_none_or(|issuer| *issuer == principal.issuer)
-        };
+        let at = |(issuer, _): &&ShutOut| issuer.as_ref().is_none_or(|issuer| *issuer == principal.issuer);
         revoked.iter().find(at).map(|(_, reason)| &**reason)
     }
 }

@@ -1,5 +1,7 @@
 //! What a schema cannot say: the checks of a policy file's meaning. All problems are collected.
 
+mod authority;
+
 use std::collections::HashMap;
 
 use crate::document::text::PartitionRange;
@@ -29,6 +31,7 @@ pub(super) fn problems(file: &Parsed<PolicyFile>) -> Vec<Problem> {
     for (index, mask) in policy.masks.iter().enumerate() {
         checks.mask(&join_index("masks", index), mask);
     }
+    checks.authority();
     checks.problems
 }
 
@@ -95,7 +98,7 @@ impl Checks<'_> {
         }
         self.no_repetition(&join_key(path, "resources"), &grant.resources);
         self.no_repetition(&join_key(path, "operations"), &grant.operations);
-        self.operations_fit(path, grant);
+        self.operations_fit(path, &grant.resources, &grant.operations);
         if let (Some(from), Some(to)) = (grant.not_before, grant.not_after)
             && to <= from
         {
@@ -212,18 +215,18 @@ impl Checks<'_> {
 
     /// An operation that fits none of the resources, or a resource that none of the operations
     /// fits, is a mistake: it would silently grant nothing.
-    fn operations_fit(&mut self, path: &str, grant: &GrantRule) {
+    fn operations_fit(&mut self, path: &str, resources: &[ResourceRule], operations: &[OperationRule]) {
         let fits = |operation: &OperationRule, resource: &ResourceRule| match operation {
             OperationRule::All(_) => true,
             OperationRule::One(operation) => kinds(resource).iter().any(|(kind, _)| {
                 kind.knows(*operation) && (resource.partitions.is_none() || Kind::knows_for_partitions(*operation))
             }),
         };
-        let named: Vec<&ResourceRule> = grant.resources.iter().filter(|resource| kinds(resource).len() == 1).collect();
+        let named: Vec<&ResourceRule> = resources.iter().filter(|resource| kinds(resource).len() == 1).collect();
         if named.is_empty() {
             return;
         }
-        for (index, operation) in grant.operations.iter().enumerate() {
+        for (index, operation) in operations.iter().enumerate() {
             if let OperationRule::One(one) = operation
                 && !named.iter().any(|resource| fits(operation, resource))
             {
@@ -231,8 +234,8 @@ impl Checks<'_> {
                 self.note(&join_index(&join_key(path, "operations"), index), message);
             }
         }
-        for (index, resource) in grant.resources.iter().enumerate() {
-            if kinds(resource).len() == 1 && !grant.operations.iter().any(|operation| fits(operation, resource)) {
+        for (index, resource) in resources.iter().enumerate() {
+            if kinds(resource).len() == 1 && !operations.iter().any(|operation| fits(operation, resource)) {
                 let message = "none of the grant's operations applies to it";
                 self.note(&join_index(&join_key(path, "resources"), index), message);
             }

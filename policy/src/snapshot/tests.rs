@@ -384,4 +384,70 @@ masks:
     assert_eq!(value, r#"{"lastName":"L","m":"badge B1234"}"#);
     assert_eq!(counts, "own badge  none 1, own person_name  none 1");
     assert_eq!(masked("x", "csv", "id,n\n1,Ann\n").0, "id,n\n1,[field]\n");
+
+fn mistakes_in_the_sections_about_authority_are_named_with_their_places() {
+    let yaml = r#"version: 1
+requests:
+  - name: a
+    groups: [analysts]
+    resources: [{topic: orders, group: x}, {topic: "orders*"}]
+    operations: [read, read]
+    duration_max: 0s
+    approvers: {principals: ["*"]}
+  - name: a
+    resources: [{topic: orders}]
+    operations: [create_tokens]
+    duration_max: 400d
+    approvers: {principals: [olga], quorum: 2}
+holds:
+  - name: h
+    everyone: true
+    operations: [delete_topics]
+    configs: [retention.ms]
+    unless: [{config: segment.ms, change: grows}]
+    approvers: {}
+    hold: 2h
+    pending: 1h
+    automatic: {url: "http://example.com/", secret_file: s}
+break_glass:
+  - {name: b, principals: ["*"], resources: [{cluster: false}], operations: [all], duration_max: 1h, review_within: 1h}
+roles:
+  admin: {}
+notify:
+  - {url: "ftp://x", events: [decided, decided]}
+"#;
+    assert_eq!(
+        problems(yaml),
+        [
+            "policy.yaml:5:17: requests[0].resources[0]: names `topic` and `group` at once; give each an item of its own",
+            "policy.yaml:5:45: requests[0].resources[1].topic: `*` is no pattern; for every name that begins so write `{prefix: orders}`",
+            "policy.yaml:6:24: requests[0].operations[1]: repeats item 0 of this list",
+            "policy.yaml:7:5: requests[0].duration_max: must be more than nothing",
+            "policy.yaml:8:30: requests[0].approvers.principals[0]: not everyone can be meant here; name each",
+            "policy.yaml:9:5: requests[1]: is for nobody; give `principals`, `groups` or `everyone: true`",
+            "policy.yaml:9:5: requests[1].name: `a` is also the name of requests[0]",
+            "policy.yaml:10:17: requests[1].resources[0]: none of the grant's operations applies to it",
+            "policy.yaml:11:18: requests[1].operations[0]: `create_tokens` applies to none of the grant's resources",
+            "policy.yaml:12:5: requests[1].duration_max: must be 366 days at most",
+            "policy.yaml:13:37: requests[1].approvers.quorum: 1 approvers are named; nothing could be approved",
+            "policy.yaml:18:5: holds[0].configs: needs `alter_configs` among the operations",
+            "policy.yaml:19:5: holds[0].unless: needs `alter_configs` among the operations",
+            "policy.yaml:19:15: holds[0].unless[0].config: `segment.ms` is not among the rule's `configs`",
+            "policy.yaml:20:5: holds[0].approvers: is for nobody; give `principals`, `groups` or `everyone: true`",
+            "policy.yaml:21:5: holds[0].hold: the client would wait longer than the question stays open",
+            "policy.yaml:23:17: holds[0].automatic.url: must begin with https://, or with http:// and the machine itself",
+            "policy.yaml:25:28: break_glass[0].principals[0]: not everyone can be meant here; name each",
+            "policy.yaml:25:47: break_glass[0].resources[0].cluster: only `true` makes sense",
+            "policy.yaml:27:3: roles.admin: is for nobody; give `principals`, `groups` or `everyone: true`",
+            "policy.yaml:29:6: notify[0].url: must begin with https://, or with http:// and the machine itself",
+            "policy.yaml:29:40: notify[0].events[1]: repeats item 0 of this list",
+        ]
+    );
+}
+
+#[test]
+fn a_policy_without_rules_about_authority_allows_nothing_of_it() {
+    let policy = Snapshot::read("version: 1\n", "policy.yaml", 1).unwrap();
+    let anna = principal("idp", "anna", &["admin", "analysts"]);
+    assert!(policy.roles(&anna).is_empty() && policy.notify().is_empty() && !policy.view(&anna).has_holds());
 }

@@ -14,6 +14,7 @@ mod dependencies;
 mod evidence;
 mod fields;
 mod gateway;
+mod grants;
 mod harness;
 mod identity;
 mod idp;

@@ -151,10 +151,11 @@ impl ActorTask {
         for submission in batch {
             self.decide(submission, &mut appended);
         }
-        if !appended.is_empty() && self.dead.is_none() {
-            if let Err(error) = self.log.sync() {
-                self.die(&error);
-            }
+        if !appended.is_empty()
+            && self.dead.is_none()
+            && let Err(error) = self.log.sync()
+        {
+            self.die(&error);
         }
         if let Some(dead) = &self.dead {
             for Appended { reply, .. } in appended {

@@ -384,7 +384,9 @@ masks:
     assert_eq!(value, r#"{"lastName":"L","m":"badge B1234"}"#);
     assert_eq!(counts, "own badge  none 1, own person_name  none 1");
     assert_eq!(masked("x", "csv", "id,n\n1,Ann\n").0, "id,n\n1,[field]\n");
+}
 
+#[test]
 fn mistakes_in_the_sections_about_authority_are_named_with_their_places() {
     let yaml = r#"version: 1
 requests:

@@ -135,6 +135,8 @@ fn context(class: DataClass) -> &'static [&'static str] {
         DataClass::CzRodneCislo => &["rodné číslo", "rodneCislo", "RČ", "rodné č.", "rc", "birth_number"],
         DataClass::RoCnp => &["CNP", "cnp", "cod numeric personal", "CNP client", "codNumericPersonal", "clientCnp"],
         DataClass::BgEgn => &["ЕГН", "EGN", "egn", "ЕГН на клиента", "egnNumber", "clientEgn"],
+        // Recognised by the field alone: no text of the corpus has them.
+        DataClass::PersonName | DataClass::PostalAddress | DataClass::DateOfBirth | DataClass::Passport => &["field"],
     }
 }
 

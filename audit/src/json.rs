@@ -29,6 +29,9 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::Gap) => "gap",
         Ok(Kind::Reconfigured) => "reconfigured",
         Ok(Kind::Control) => "control",
+        Ok(Kind::TokenIssued) => "token_issued",
+        Ok(Kind::TokenRefused) => "token_refused",
+        Ok(Kind::TokenRevoked) => "token_revoked",
     }
 }
 

@@ -140,6 +140,12 @@ pub enum Kind {
     Reconfigured = 11,
     /// An event of the control log: a request, a decision, a revocation, a key.
     Control = 12,
+    /// The gateway made a token for somebody.
+    TokenIssued = 20,
+    /// The gateway refused to make, refresh or revoke a token.
+    TokenRefused = 21,
+    /// A token of the gateway, or all that a login may still get, was revoked.
+    TokenRevoked = 22,
 }
 
 /// How an exchange ended, seen by policy.

@@ -8,6 +8,7 @@
 
 mod check;
 pub mod file;
+pub mod tokens;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use tidegate_core::words::Principal;
 use tidegate_policy::document::{self, Problem};
 pub use tidegate_policy::identity::IssuerConfig;
 
+pub use self::tokens::{Mint, Tokens};
 pub use self::values::HostPort;
 use crate::data::addresses::Scheme;
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Whose tokens are believed.
     pub identity: Identity,
+    /// The gateway as an issuer of its own tokens.
+    pub tokens: Option<Tokens>,
     /// The policy file.
     pub policy_file: PathBuf,
     /// The evidence.
@@ -319,11 +323,15 @@ pub enum UpstreamSasl {
         /// The file that holds its password.
         password_file: PathBuf,
     },
-    /// RFC 7628 with a token that something else keeps fresh.
+    /// RFC 7628, with either of the two.
     #[serde(rename = "OAUTHBEARER")]
     OAuthBearer {
-        /// The file that holds the token.
-        token_file: PathBuf,
+        /// The file that holds a token that something else keeps fresh.
+        #[serde(default)]
+        token_file: Option<PathBuf>,
+        /// The gateway makes a token for each session, in the principal's name; needs `tokens`.
+        #[serde(default)]
+        mint: Option<Mint>,
     },
 }
 
@@ -336,7 +344,7 @@ impl UpstreamSasl {
             Self::Plain { password_file, .. }
             | Self::ScramSha256 { password_file, .. }
             | Self::ScramSha512 { password_file, .. } => Some(password_file),
-            Self::OAuthBearer { token_file } => Some(token_file),
+            Self::OAuthBearer { token_file, .. } => token_file.as_deref(),
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod authority;
 mod dispatch;
 mod http;
+pub mod issuer;
 mod keys;
 mod listen;
 mod metrics;
@@ -31,7 +32,7 @@ use tidegate_policy::identity::{Issuers, RefreshPolicy};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::reload::{Report, ReportedProblem, compile_policy, next_version, read_key};
-use crate::config::Config;
+use crate::config::{Config, Tokens};
 use crate::shared::{Ask, Condition, Shared};
 use metrics::ControlMetrics;
 
@@ -54,6 +55,8 @@ pub struct Prepared {
     /// How each issuer's keys are fetched, in the order of the configuration.
     clients: Vec<reqwest::Client>,
     authority: authority::Opened,
+    /// The gateway as an issuer of its own tokens.
+    tokens: Option<Arc<issuer::Issuer>>,
 }
 
 #[cfg(test)]
@@ -107,15 +110,17 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     let authority = authority::open(config).map_err(|error| PrepareError::Files(vec![format!("{error:#}")]))?;
     let policy = policy.with_standing(policy.version(), authority.authority().standing(now()));
 
-    let issuers = Issuers::new(config.identity.issuers.iter().cloned());
+    let own = config.tokens.as_ref().map(Tokens::issuer_config);
+    let issuers = Issuers::new(config.identity.issuers.iter().cloned().chain(own));
     let (shared, asks) = Shared::new(config, Arc::new(policy), Arc::new(issuers), Arc::new(login));
     for (slot, built) in shared.listener_tls.iter().zip(listener_tls) {
         slot.store(built.map(Arc::new));
     }
     shared.control_tls.store(control_tls.map(Arc::new));
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
+    let tokens = issuer::prepare(config, &shared).map_err(PrepareError::Files)?;
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
-    Ok(Prepared { shared, asks, clients, authority })
+    Ok(Prepared { shared, asks, clients, authority, tokens })
 }
 
 /// The running control thread.
@@ -148,6 +153,7 @@ pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlT
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("control.bind: cannot listen on {}", config.control.bind))?;
     let address = listener.local_addr()?;
+    let token_listener = prepared.tokens.as_ref().map(|tokens| tokens.bind()).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _inside = runtime.enter();
@@ -157,7 +163,7 @@ pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlT
     let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => run(config, prepared, listener, signals, stopped).await,
+                Ok(listener) => run(config, prepared, (listener, token_listener), signals, stopped).await,
                 Err(error) => tracing::error!(%error, "the control port cannot be served"),
             }
         });
@@ -170,17 +176,20 @@ pub fn start(config: Arc<Config>, prepared: Prepared) -> anyhow::Result<ControlT
 async fn run(
     config: Arc<Config>,
     prepared: Prepared,
-    listener: tokio::net::TcpListener,
+    (listener, token_listener): (tokio::net::TcpListener, Option<TcpListener>),
     signals: signals::Signals,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Prepared { shared, asks, clients, authority } = prepared;
+    let Prepared { shared, asks, clients, authority, tokens } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
     let registry = metrics::registry(&shared, &metrics);
 
     let authority = authority.start(shared.clone(), metrics.clone());
+    if let (Some(tokens), Some(listener)) = (tokens, token_listener) {
+        tokens.serve(listener, authority.clone());
+    }
     let (reloads, reload_requests) = mpsc::channel(8);
     let reloader = reload::Reloader::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(reloader.run(reload_requests));

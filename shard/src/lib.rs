@@ -11,4 +11,5 @@ pub mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod shared;
+pub mod tokens;
 pub mod upstream;

@@ -50,6 +50,8 @@ pub struct Shared {
     pub listener_tls: Vec<ArcSwapOption<rustls::ServerConfig>>,
     /// TLS on the control address; `None` where it is plain HTTP.
     pub control_tls: ArcSwapOption<rustls::ServerConfig>,
+    /// TLS of the token endpoint; `None` where it is plain, on the loopback.
+    pub tokens_tls: ArcSwapOption<rustls::ServerConfig>,
     /// TLS towards brokers; `None` where the upstream is plain text.
     pub upstream_tls: ArcSwapOption<rustls::ClientConfig>,
     /// The gateway's own login at the brokers, with its secret read.
@@ -150,6 +152,7 @@ impl Shared {
             issuers: ArcSwap::new(issuers),
             listener_tls: config.listeners.iter().map(|_| ArcSwapOption::empty()).collect(),
             control_tls: ArcSwapOption::empty(),
+            tokens_tls: ArcSwapOption::empty(),
             upstream_tls: ArcSwapOption::empty(),
             upstream_login: ArcSwap::new(login),
             cluster: ArcSwap::default(),

@@ -6,11 +6,14 @@
 //! Reading order:
 //! 1. [`credentials`]: the gateway's secret, held in memory that is wiped.
 //! 2. [`login`]: the conversation: ApiVersions, SaslHandshake, SaslAuthenticate; and re-authentication (KIP-368).
-//! 3. [`scram`]: RFC 5802, the client's side.
+//! 3. [`mint`]: tokens made for each session, in the principal's name.
+//! 4. [`scram`]: RFC 5802, the client's side.
 
 pub mod credentials;
 pub mod login;
+pub mod mint;
 pub mod scram;
 
 pub use credentials::{CredentialsError, Secret, UpstreamCredentials};
 pub use login::{Action, LoggedIn, LoginError, UpstreamLogin};
+pub use mint::{MintError, Minter};

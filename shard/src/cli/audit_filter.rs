@@ -149,6 +149,12 @@ pub enum Kind {
     Reconfigured,
     /// Something happened in the control log: asked, decided, used, revoked
     Control,
+    /// The gateway made a token.
+    TokenIssued,
+    /// The gateway refused to make a token.
+    TokenRefused,
+    /// A token was revoked.
+    TokenRevoked,
 }
 
 impl Kind {
@@ -166,6 +172,9 @@ impl Kind {
             Self::Gap => event::Kind::Gap,
             Self::Reconfigured => event::Kind::Reconfigured,
             Self::Control => event::Kind::Control,
+            Self::TokenIssued => event::Kind::TokenIssued,
+            Self::TokenRefused => event::Kind::TokenRefused,
+            Self::TokenRevoked => event::Kind::TokenRevoked,
         }) as i32
     }
 }

@@ -1,5 +1,7 @@
 //! Makes a checked [`Config`] of what the file says. Every problem is found, not only the first.
 
+mod tokens;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File as OpenFile;
 use std::io::ErrorKind;
@@ -57,6 +59,8 @@ impl Checker<'_> {
         self.log(&file.log);
         let drain_timeout = self.span("drain_timeout", &file.drain_timeout, Duration::from_secs(3600));
         let identity = self.identity(file);
+        let tokens = file.tokens.as_ref().and_then(|tokens| self.tokens(tokens, &identity.issuers));
+        self.mint(&file.upstream.sasl, file.tokens.as_ref());
         let policy_file = self.readable("policy_file", &file.policy_file);
         Config {
             file: source.to_owned(),
@@ -65,6 +69,7 @@ impl Checker<'_> {
             listeners,
             upstream: self.upstream(&file.upstream),
             identity,
+            tokens,
             policy_file,
             evidence: self.evidence(&file.evidence, file.limits.evidence_entry_bytes_max),
             authority: self.authority(file),
@@ -362,8 +367,10 @@ impl Checker<'_> {
                 }
                 *secret = self.readable("upstream.sasl.password_file", secret);
             }
-            UpstreamSasl::OAuthBearer { token_file: secret } => {
-                *secret = self.readable("upstream.sasl.token_file", secret);
+            UpstreamSasl::OAuthBearer { token_file, .. } => {
+                if let Some(secret) = token_file {
+                    *secret = self.readable("upstream.sasl.token_file", secret);
+                }
             }
         }
         if tls.is_none() && matches!(sasl, UpstreamSasl::Plain { .. } | UpstreamSasl::OAuthBearer { .. }) {
@@ -386,7 +393,10 @@ impl Checker<'_> {
 
     fn identity(&mut self, file: &file::File) -> Identity {
         let identity = &file.identity;
-        if identity.issuers.is_empty() && file.listeners.iter().any(|listener| listener.sasl.is_some()) {
+        if identity.issuers.is_empty()
+            && file.tokens.is_none()
+            && file.listeners.iter().any(|listener| listener.sasl.is_some())
+        {
             self.complain(
                 "identity.issuers",
                 "must have at least one issuer: a listener has `sasl`, and nobody's tokens would be believed",

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_core::limits::Limits;
 
+pub use super::tokens::{LoginFile as TokensLogin, TokensFile as Tokens};
 use super::values::{HostPort, NodeIds, Shards, Span, Written};
 use super::{ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, UpstreamSasl};
 
@@ -31,6 +32,8 @@ pub struct File {
     /// Whose tokens are believed.
     #[serde(default)]
     pub identity: Identity,
+    /// The gateway as an issuer of short-lived tokens of its own: logins, service accounts, tokens for the upstream.
+    pub tokens: Option<Tokens>,
     /// The policy file: who may do what, and what is masked. Reloaded when it changes.
     pub policy_file: PathBuf,
     /// The evidence.

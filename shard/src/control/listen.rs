@@ -42,14 +42,29 @@ impl HttpListener {
     /// # Errors
     /// Where the socket has no address.
     pub(super) fn new(tcp: TcpListener, shared: Arc<Shared>) -> io::Result<Self> {
+        Self::with_certificate(tcp, move || shared.control_tls.load_full())
+    }
+
+    /// Accepts on `tcp` from now on; with TLS where `certificate` gives one for a new connection.
+    ///
+    /// # Errors
+    /// Where the socket has no address.
+    pub(super) fn with_certificate(
+        tcp: TcpListener,
+        certificate: impl Fn() -> Option<Arc<rustls::ServerConfig>> + Send + 'static,
+    ) -> io::Result<Self> {
         let address = tcp.local_addr()?;
         let (sender, accepted) = mpsc::channel(16);
-        tokio::spawn(accept(tcp, shared, sender));
+        tokio::spawn(accept(tcp, certificate, sender));
         Ok(Self { address, accepted })
     }
 }
 
-async fn accept(mut tcp: TcpListener, shared: Arc<Shared>, sender: mpsc::Sender<(Connection, SocketAddr)>) {
+async fn accept(
+    mut tcp: TcpListener,
+    certificate: impl Fn() -> Option<Arc<rustls::ServerConfig>>,
+    sender: mpsc::Sender<(Connection, SocketAddr)>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(place) = places.clone().acquire_owned().await {
         // axum's own accept waits where the process has no descriptors left, and goes on.
@@ -59,7 +74,7 @@ async fn accept(mut tcp: TcpListener, shared: Arc<Shared>, sender: mpsc::Sender<
         if sender.is_closed() {
             return;
         }
-        let (tls, sender) = (shared.control_tls.load_full(), sender.clone());
+        let (tls, sender) = (certificate(), sender.clone());
         tokio::spawn(async move {
             let stream = match tls {
                 None => Stream::Plain(stream),

@@ -11,6 +11,7 @@ use crate::upstream::UpstreamCredentials;
 /// # Errors
 /// One sentence that names the file and shows nothing of what is in it.
 pub(super) fn upstream_login(sasl: &UpstreamSasl) -> anyhow::Result<UpstreamCredentials> {
+    // A token that is made for each session has no file; the issuer's keys make it.
     let Some(file) = sasl.secret_file() else {
         return Ok(UpstreamCredentials::from_config(sasl, &[])?);
     };

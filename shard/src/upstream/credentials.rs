@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use tidegate_core::words::{Principal, Timestamp};
 use zeroize::Zeroizing;
 
+use super::mint::{MintError, Minter};
 use super::scram::{ScramHash, ScramKeys};
 use crate::config::UpstreamSasl;
 
@@ -61,6 +63,8 @@ pub enum UpstreamCredentials {
         /// The bearer token.
         token: Secret,
     },
+    /// RFC 7628 with a token that is made for each session: see [`Self::for_session`].
+    Mint(Arc<Minter>),
 }
 
 /// A user and password for SCRAM, and the keys once derived.
@@ -120,6 +124,8 @@ impl UpstreamCredentials {
             UpstreamSasl::Plain { username, .. } => Self::Plain { username: username.clone(), password: read(secret)? },
             UpstreamSasl::ScramSha256 { username, .. } => Self::scram(ScramHash::Sha256, username, read(secret)?),
             UpstreamSasl::ScramSha512 { username, .. } => Self::scram(ScramHash::Sha512, username, read(secret)?),
+            // Whoever has the keys puts `Mint` in its place.
+            UpstreamSasl::OAuthBearer { token_file: None, .. } => Self::None,
             UpstreamSasl::OAuthBearer { .. } => {
                 let token = read(secret)?;
                 if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -130,6 +136,37 @@ impl UpstreamCredentials {
         })
     }
 
+    /// What a session of `principal` logs in with: these credentials, or a token made for it.
+    ///
+    /// # Errors
+    /// [`MintError`] where no token can be made for this principal.
+    pub fn for_session(&self, principal: &Principal, session: &str, now: Timestamp) -> Result<Self, MintError> {
+        match self {
+            Self::Mint(minter) => Ok(Self::OAuthBearer { token: minter.token(principal, session, now)? }),
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// What the gateway itself logs in with, for its own questions.
+    ///
+    /// # Errors
+    /// [`MintError`] where no token can be made.
+    pub fn for_gateway(&self, now: Timestamp) -> Result<Self, MintError> {
+        match self {
+            Self::Mint(minter) => Ok(Self::OAuthBearer { token: minter.own_token(now)? }),
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// Milliseconds after which a session needs new credentials, whatever the broker says.
+    #[must_use]
+    pub fn lifetime_millis(&self) -> Option<i64> {
+        match self {
+            Self::Mint(minter) => Some(minter.lifetime_millis()),
+            _ => None,
+        }
+    }
+
     /// The SASL mechanism's name; `None` where there is no SASL.
     #[must_use]
     pub const fn mechanism(&self) -> Option<&'static str> {
@@ -137,7 +174,7 @@ impl UpstreamCredentials {
             Self::None => None,
             Self::Plain { .. } => Some("PLAIN"),
             Self::Scram(scram) => Some(scram.hash.mechanism()),
-            Self::OAuthBearer { .. } => Some("OAUTHBEARER"),
+            Self::OAuthBearer { .. } | Self::Mint(_) => Some("OAUTHBEARER"),
         }
     }
 }
@@ -180,7 +217,7 @@ mod tests {
         assert_eq!(read(b"a\0b"), Err(CredentialsError::Unsendable));
         assert_eq!(read(b"a\nb"), Err(CredentialsError::Unsendable));
         assert_eq!(read(&[b'a'; 70_000]), Err(CredentialsError::TooLong));
-        let bearer = UpstreamSasl::OAuthBearer { token_file: file.clone() };
+        let bearer = UpstreamSasl::OAuthBearer { token_file: Some(file.clone()), mint: None };
         assert!(UpstreamCredentials::from_config(&bearer, b"to ken").is_err());
         let scram = UpstreamSasl::ScramSha512 { username: "gw".to_owned(), password_file: file };
         for (config, mechanism) in [(&plain, "PLAIN"), (&bearer, "OAUTHBEARER"), (&scram, "SCRAM-SHA-512")] {

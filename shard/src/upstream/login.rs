@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::credentials::UpstreamCredentials;
 use super::scram::{Scram, ScramError};
 use crate::data::versions::{API_VERSIONS_MAX, UpstreamVersions, VersionsError};
+use crate::tokens::KeyError;
 
 /// SaslHandshake v0 would be followed by bytes without Kafka's header.
 const HANDSHAKE_VERSION: i16 = 1;
@@ -83,6 +84,9 @@ pub enum LoginError {
         /// The broker's words, cut.
         message: String,
     },
+    /// No token could be made to log in with.
+    #[error("the gateway cannot log in: {0}")]
+    Mint(#[from] super::mint::MintError),
     /// The SCRAM conversation failed.
     #[error(transparent)]
     Scram(#[from] ScramError),
@@ -281,6 +285,8 @@ impl UpstreamLogin {
                 self.authenticate(Exchange::OAuthBearer, joined(&parts, ""));
             }
             UpstreamCredentials::None => self.done(None),
+            // Whoever begins a login has had a token made: see `UpstreamCredentials::for_session`.
+            UpstreamCredentials::Mint(_) => self.fail(LoginError::Mint(KeyError::Sign.into())),
         }
     }
 

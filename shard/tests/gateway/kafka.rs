@@ -46,11 +46,31 @@ pub(crate) enum Listener {
 
 const PORTS_PER_BROKER: u16 = 5;
 
+/// Whose tokens a broker's OAUTHBEARER listeners take.
+#[derive(Debug, Clone)]
+pub(crate) struct Oauth {
+    pub(crate) issuer: String,
+    pub(crate) jwks_uri: String,
+    pub(crate) audience: String,
+    /// `connections.max.reauth.ms`; 0 leaves it off.
+    pub(crate) max_reauth_millis: u32,
+}
+
+impl Oauth {
+    /// The tests' identity provider.
+    fn shared() -> Self {
+        let idp = Idp::shared();
+        let (issuer, audience) = (idp.url().to_owned(), AUDIENCE.to_owned());
+        Self { issuer, jwks_uri: idp.jwks_uri(), audience, max_reauth_millis: 0 }
+    }
+}
+
 /// A cluster.
 pub(crate) struct Kafka {
     folder: TempDir,
     first_port: u16,
     brokers: Vec<Option<Process>>,
+    oauth: Oauth,
 }
 
 impl Kafka {
@@ -63,8 +83,23 @@ impl Kafka {
     /// A cluster of the test's own.
     pub(crate) fn start(brokers: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("tidegate-kafka").tempdir().unwrap();
-        let first_port = ports::free(PORTS_PER_BROKER * brokers);
-        let mut kafka = Self { folder, first_port, brokers: Vec::new() };
+        let first_port = Self::reserve(brokers);
+        Self::start_with(brokers, first_port, Oauth::shared(), folder)
+    }
+
+    /// Ports for `brokers` brokers that are started later; the first one.
+    pub(crate) fn reserve(brokers: u16) -> u16 {
+        ports::free(PORTS_PER_BROKER * brokers)
+    }
+
+    /// One broker on reserved ports that takes the tokens of `oauth`.
+    pub(crate) fn start_for(first_port: u16, oauth: Oauth) -> Self {
+        let folder = tempfile::Builder::new().prefix("tidegate-kafka").tempdir().unwrap();
+        Self::start_with(1, first_port, oauth, folder)
+    }
+
+    fn start_with(brokers: u16, first_port: u16, oauth: Oauth, folder: TempDir) -> Self {
+        let mut kafka = Self { folder, first_port, brokers: Vec::new(), oauth };
         for node in 1..=brokers {
             kafka.configure(node, brokers);
         }
@@ -78,7 +113,7 @@ impl Kafka {
 
     /// Starts the broker `node` (from 1), which must not be running.
     pub(crate) fn start_broker(&mut self, node: u16) {
-        let mut command = java();
+        let mut command = java_allowing(&self.oauth.jwks_uri);
         command.arg("-Xmx512m");
         command.arg("kafka.Kafka").arg(self.properties(node));
         let output = self.folder.path().join(format!("broker-{node}.log"));
@@ -180,7 +215,6 @@ impl Kafka {
         .map(|(name, listener)| format!("{name}://localhost:{}", self.port(node, listener)))
         .join(",");
         let pair = Authority::shared().server();
-        let idp = Idp::shared();
         let replicas = brokers.min(3);
         let mut text = String::new();
         let mut set = |key: &str, value: &str| writeln!(text, "{key}={value}").unwrap();
@@ -203,9 +237,10 @@ impl Kafka {
         set("ssl.truststore.type", "PEM");
         set("ssl.truststore.location", &Authority::shared().file().display().to_string());
         set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
-        set("sasl.oauthbearer.jwks.endpoint.url", &idp.jwks_uri());
-        set("sasl.oauthbearer.expected.issuer", idp.url());
-        set("sasl.oauthbearer.expected.audience", AUDIENCE);
+        set("sasl.oauthbearer.jwks.endpoint.url", &self.oauth.jwks_uri);
+        set("sasl.oauthbearer.expected.issuer", &self.oauth.issuer);
+        set("sasl.oauthbearer.expected.audience", &self.oauth.audience);
+        set("connections.max.reauth.ms", &self.oauth.max_reauth_millis.to_string());
         let mut plain = "org.apache.kafka.common.security.plain.PlainLoginModule required".to_owned();
         let rows = (0..ROW_USERS).map(|row| format!("row{row}"));
         for user in USERS.iter().map(|&user| user.to_owned()).chain(rows) {
@@ -213,13 +248,20 @@ impl Kafka {
         }
         plain.push(';');
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
-        let oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;";
+        let mut oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required".to_owned();
+        if self.oauth.jwks_uri.starts_with("https") {
+            // The authority of the key set's certificate; with options the broker's own login wants a name.
+            let ca = Authority::shared().file();
+            write!(oauth, " unsecuredLoginStringClaim_sub=\"broker\" ssl.truststore.type=\"PEM\"").unwrap();
+            write!(oauth, " ssl.truststore.location=\"{}\"", ca.display()).unwrap();
+        }
+        oauth.push(';');
         for listener in ["sasl_plaintext", "sasl_ssl"] {
             let key = |mechanism: &str, key: &str| format!("listener.name.{listener}.{mechanism}.{key}");
             set(&key("plain", "sasl.jaas.config"), &plain);
             set(&key("scram-sha-256", "sasl.jaas.config"), scram);
             set(&key("scram-sha-512", "sasl.jaas.config"), scram);
-            set(&key("oauthbearer", "sasl.jaas.config"), oauth);
+            set(&key("oauthbearer", "sasl.jaas.config"), &oauth);
             set(
                 &key("oauthbearer", "sasl.server.callback.handler.class"),
                 "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
@@ -251,10 +293,15 @@ impl Kafka {
 
 /// Java with Kafka's classes, quick to start.
 pub(crate) fn java() -> Command {
+    java_allowing("")
+}
+
+/// The same, with one more URL that OAUTHBEARER may read from.
+fn java_allowing(url: &str) -> Command {
     let mut command = guarded(dependencies::program("java"));
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
-    command.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={}", allowed_urls()));
+    command.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={},{url}", allowed_urls()));
     command.arg(format!("-Djdk.net.hosts.file={}", hosts_file().display()));
     command.arg("-cp").arg(format!("{}/*", Path::display(&dependencies::kafka_jars())));
     command

@@ -28,3 +28,4 @@ mod raw;
 mod records;
 mod stock_clients;
 mod tls;
+mod tokens;

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Config, HostPort};
+use crate::control::now;
 use crate::data::versions::UpstreamVersions;
 use crate::shared::{Server, Shared};
 use crate::upstream::{Action, LoggedIn, LoginError, UpstreamLogin};
@@ -73,7 +74,8 @@ pub(super) async fn metadata(
 ) -> Result<Metadata, AskError> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let login = UpstreamLogin::new(&shared.upstream_login.load(), CLIENT_ID);
+    let credentials = shared.upstream_login.load().for_gateway(now()).map_err(LoginError::from)?;
+    let login = UpstreamLogin::new(&credentials, CLIENT_ID);
     let Some(tls) = &config.upstream.tls else { return Conversation::new(stream).metadata(login).await };
     let client = shared.upstream_tls.load_full().ok_or(AskError::NoTls)?;
     let host = tls.server_name.clone().unwrap_or_else(|| server.host.to_string());

@@ -1,0 +1,164 @@
+//! The end of tokens (RFC 7009), and questions about them (RFC 7662).
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tidegate_core::event::{Kind, Outcome};
+use tidegate_core::words::{Principal, Timestamp};
+use tidegate_policy::authority::{Actor, Command};
+use tidegate_policy::identity::verify;
+
+use super::accounts::{Client, authenticate, claimed_name};
+use super::oauth::{Form, OAuthError, no_store};
+use super::token::known_client;
+use super::{Issuer, lock, name};
+use crate::control::listen::Peer;
+use crate::control::now;
+
+/// `POST /revoke`: a refresh token ends its login, an access token ends by itself. What is not known is gone already.
+pub(super) async fn revoke(
+    State(issuer): State<Arc<Issuer>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match issuer.revoke(&headers, &body, peer.ip()).await {
+        Ok(()) => (StatusCode::OK, no_store()).into_response(),
+        Err((client, error)) => {
+            issuer.refused(peer.ip(), &client, "revoke", &error, None);
+            error.into_response()
+        }
+    }
+}
+
+/// `POST /introspect`: for service accounts that may ask.
+pub(super) async fn introspect(
+    State(issuer): State<Arc<Issuer>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match issuer.introspect(&headers, &body, peer.ip()) {
+        Ok(answer) => (no_store(), axum::Json(answer)).into_response(),
+        Err((client, error)) => {
+            issuer.refused(peer.ip(), &client, "introspect", &error, None);
+            error.into_response()
+        }
+    }
+}
+
+type Refused = (String, OAuthError);
+
+impl Issuer {
+    async fn revoke(&self, headers: &HeaderMap, body: &[u8], peer: std::net::IpAddr) -> Result<(), Refused> {
+        let (form, client) = self.client_of(headers, body, peer, "revoke")?;
+        let client_id = known_client(&client).map_err(|error| (claimed_name(headers, &form), error))?;
+        let token = form.need("token").map_err(|error| (client_id.clone(), error))?;
+        let issuers = self.shared.issuers.load();
+        let Ok(verified) = verify(token, &issuers, now(), &self.limits) else { return Ok(()) };
+        let ours = *verified.principal.issuer == *self.config.issuer && said(token, "client_id") == Some(client_id);
+        if let (true, Some(jti)) = (ours, &verified.token_id) {
+            let sid = said(token, "sid").unwrap_or_default();
+            self.revoke_token(&verified.principal, &sid, jti, verified.expires, "the client asked for it").await;
+        }
+        Ok(())
+    }
+
+    fn introspect(&self, headers: &HeaderMap, body: &[u8], peer: std::net::IpAddr) -> Result<Value, Refused> {
+        let (form, client) = self.client_of(headers, body, peer, "introspect")?;
+        let account = match client {
+            Client::Account(account) => account,
+            _ => return Err((claimed_name(headers, &form), OAuthError::invalid_client())),
+        };
+        let refused = |error| (account.name.to_string(), error);
+        if !account.may_introspect {
+            return Err(refused(OAuthError::new(
+                StatusCode::FORBIDDEN,
+                "access_denied",
+                "it may not ask about tokens",
+            )));
+        }
+        let token = form.need("token").map_err(refused)?;
+        let inactive = json!({ "active": false });
+        let issuers = self.shared.issuers.load();
+        let Ok(verified) = verify(token, &issuers, now(), &self.limits) else { return Ok(inactive) };
+        let sid = said(token, "sid");
+        if *verified.principal.issuer != *self.config.issuer
+            || self.is_revoked(&verified.principal, sid.as_deref(), verified.token_id.as_deref())
+        {
+            return Ok(inactive);
+        }
+        let Some(Value::Object(mut claims)) = claims_of(token) else { return Ok(inactive) };
+        claims.insert("active".to_owned(), Value::Bool(true));
+        claims.insert("token_type".to_owned(), Value::from("Bearer"));
+        claims.insert("username".to_owned(), Value::from(&*verified.principal.name));
+        Ok(Value::Object(claims))
+    }
+
+    fn client_of(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        peer: std::net::IpAddr,
+        what: &str,
+    ) -> Result<(Form, Client), Refused> {
+        let form = Form::of_body(headers, body).map_err(|error| (String::new(), error))?;
+        let claimed = claimed_name(headers, &form);
+        self.admit(peer, &claimed, what).map_err(|error| (claimed.clone(), error))?;
+        let client = authenticate(&self.accounts.load(), &mut lock(&self.used_assertions), headers, &form, now());
+        let client = client.map_err(|error| (claimed, error))?;
+        Ok((form, client))
+    }
+
+    /// Ends one access token.
+    async fn revoke_token(&self, principal: &Principal, sid: &str, jti: &Arc<str>, until: Timestamp, reason: &str) {
+        let now = now();
+        if let Some(authority) = self.authority.get() {
+            let holder = Some(Actor::from(principal));
+            let command = Command::RevokeToken { token_id: jti.to_string(), until, reason: reason.to_owned(), holder };
+            // The refresh is refused in any case; the token ends within minutes.
+            if let Err(error) = authority.submit(Actor::from(principal), command).await {
+                tracing::error!(%jti, "a token's revocation is not in the control log: {error}");
+            }
+        }
+        let mut event = self.event(Kind::TokenRevoked, Outcome::Denied, now);
+        event.session = sid.to_owned();
+        event.detail = format!("token {jti}: {reason}");
+        name(&mut event, Some(principal));
+        tracing::info!(principal = %principal.name, sid, %jti, reason, "token revoked");
+        self.note(event);
+    }
+
+    /// Whether a token's principal, login or id was revoked.
+    fn is_revoked(&self, principal: &Principal, sid: Option<&str>, token_id: Option<&str>) -> bool {
+        let policy = self.shared.policy.load();
+        let standing = policy.standing();
+        standing.principal_revoked(principal).is_some()
+            || sid.is_some_and(|sid| standing.session_revoked(sid).is_some())
+            || token_id.is_some_and(|id| standing.token_revoked(id).is_some())
+    }
+
+    /// Refuses whoever was revoked: a principal, or a login.
+    pub(super) fn check_standing(&self, principal: &Principal, sid: Option<&str>) -> Result<(), OAuthError> {
+        if self.is_revoked(principal, sid, None) {
+            return Err(OAuthError::invalid_grant("the principal or the session was revoked"));
+        }
+        Ok(())
+    }
+}
+
+/// The claims of a token that was verified already.
+fn claims_of(token: &str) -> Option<Value> {
+    use base64::Engine as _;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&claims).ok()
+}
+
+/// A claim of a token that was verified already, where it is text.
+pub(super) fn said(token: &str, claim: &str) -> Option<String> {
+    claims_of(token)?.get(claim)?.as_str().map(str::to_owned)
+}

@@ -8,7 +8,7 @@ SHELL := bash
 # What the tests need besides crates is fetched once and kept here.
 OUT := $(abspath target)
 CLIENTS := shard/tests/gateway/clients
-# Arguments for `make demo`, for instance `make demo ARGS="--upstream localhost:9092"`.
+# Arguments for `make demo` and the load tests, for instance `make demo ARGS="--upstream localhost:9092"`.
 ARGS ?=
 # For `make fuzz`: one of the targets in shard/fuzz/fuzz_targets, and for how long.
 TARGET ?= decode
@@ -16,7 +16,7 @@ SECONDS ?= 60
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Show Tidegate at work, without Kafka or Java; Ctrl-C ends it
@@ -35,6 +35,32 @@ test: deps lint deny ## Everything that CI checks, on a real Kafka with stock cl
 .PHONY: accuracy
 accuracy: ## Precision and recall of the scanner, class by class; fails under the floors
 	cargo test --package tidegate-policy --features corpus --test accuracy -- --nocapture
+
+.PHONY: loadtest-build
+loadtest-build:
+	@deploy/install-dependencies build
+	cargo build --release --package tidegate --package tidegate-loadtest
+
+.PHONY: loadtest-compare
+loadtest-compare: loadtest-build ## The gateway beside relays and other proxies under the same load; ARGS go to it
+	TIDEGATE_OUT=$(OUT) loadtest/others/compare $(ARGS)
+
+.PHONY: loadtest-sweep
+loadtest-sweep: loadtest-build ## How many shards to run on this machine, and why
+	$(OUT)/release/tidegate-loadtest sweep $(ARGS)
+
+.PHONY: loadtest-connections
+loadtest-connections: loadtest-build ## Memory of 10,000 idle TLS connections, CPU of new sessions
+	$(OUT)/release/tidegate-loadtest connections $(ARGS)
+
+.PHONY: loadtest-soak
+loadtest-soak: loadtest-build ## An hour with reloads, restarts and churn; fails on leaks (ARGS="--for 8h")
+	$(OUT)/release/tidegate-loadtest soak $(ARGS)
+
+.PHONY: loadtest-report
+loadtest-report: ## One page of all results in target/loadtest
+	$(OUT)/release/tidegate-loadtest report \
+		$$(ls $(OUT)/loadtest/{comparison,sweep,connections,soak}.json 2>/dev/null) $(ARGS)
 
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors

@@ -6,6 +6,7 @@
 
 mod blackhole;
 mod compare;
+mod endurance;
 mod progress;
 mod report;
 mod run;
@@ -41,6 +42,10 @@ enum Command {
     Compare(Box<compare::Compare>),
     /// Find how many shards to run here, and what more connections bring
     Sweep(Box<sweep::Run>),
+    /// Run for hours with churn, reloads, broker restarts and drains; fails on leaks
+    Soak(Box<endurance::Soak>),
+    /// What idle connections and new sessions cost
+    Connections(Box<endurance::Connections>),
     /// Make HTML, Markdown and JSON of results
     Report(report::Report),
     /// A byte relay that looks at nothing: what the gateway is compared with
@@ -100,6 +105,8 @@ pub fn main() -> ExitCode {
         Command::Blackhole(blackhole) => blackhole.run(),
         Command::Compare(compare) => compare.run(),
         Command::Sweep(sweep) => sweep.run(),
+        Command::Soak(soak) => soak.run(),
+        Command::Connections(connections) => connections.run(),
         Command::Report(report) => report.run(),
         Command::Relay(relay) => relay.run().map_err(Failure::from),
     };

@@ -104,7 +104,7 @@ pub fn measure(
     watcher: &mut dyn Watcher,
 ) -> anyhow::Result<Measured> {
     let mut stage = Stage::start(&profile, &plan.stage)?;
-    let systems = Systems::start(plan, &stage)?;
+    let systems = Systems::start(plan, &stage, profile.tls)?;
     if let (Pace::PartOfGateway(part), None) = (scenario.pace(), profile.requests_per_second) {
         watcher.turn(scenario.name(), 0, plan.rounds, GATEWAY);
         profile.requests_per_second = Some(pace(&profile, &stage, part)?);
@@ -141,9 +141,11 @@ struct Systems {
 }
 
 impl Systems {
-    fn start(plan: &Plan, stage: &Stage) -> anyhow::Result<Self> {
-        let direct = Target { name: DIRECT.to_owned(), ..stage.direct() };
-        let upstream = stage.upstream();
+    /// With TLS, relays pass what is encrypted on as it is: client and broker do the encrypting.
+    fn start(plan: &Plan, stage: &Stage, tls: bool) -> anyhow::Result<Self> {
+        let (direct, upstream) =
+            if tls { (stage.direct_tls(), stage.upstream_tls()) } else { (stage.direct(), stage.upstream()) };
+        let direct = Target { name: DIRECT.to_owned(), ..direct };
         let wanted = |name: &str| plan.only.is_empty() || plan.only.iter().any(|only| only == name);
         let mut started = Vec::new();
         let mut targets = vec![direct.clone()];

@@ -13,7 +13,8 @@
 //! 8. [`relay`]: byte relays that look at nothing, to hold the gateway's cost against.
 //! 9. [`proc`]: what a process costs. [`statistics`]: what a few noisy rounds allow to say.
 //! 10. [`compare`]: systems ([`system`]) under ready-made loads ([`scenario`]) in turn.
-//!     [`sweep`]: how many shards.
+//!     [`sweep`]: how many shards. [`soak`], [`connections`], [`revocation`]: what hours, many
+//!     connections and a withdrawn grant do.
 //! 11. [`report`]: results as HTML, Markdown and JSON.
 //! 12. [`cli`]: the subcommands.
 //!
@@ -26,6 +27,7 @@
 pub mod blackhole;
 pub mod cli;
 pub mod compare;
+pub mod connections;
 pub mod gateway;
 mod generator;
 pub mod link;
@@ -37,8 +39,10 @@ pub mod profile;
 pub mod relay;
 pub mod report;
 pub mod result;
+pub mod revocation;
 pub mod run;
 pub mod scenario;
+pub mod soak;
 pub mod stage;
 pub mod statistics;
 pub mod sweep;

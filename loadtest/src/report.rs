@@ -7,13 +7,16 @@ pub mod chart;
 pub mod html;
 pub mod markdown;
 mod of_comparison;
+mod of_endurance;
 mod of_sweep;
 pub mod units;
 
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
+use crate::connections::Connections;
 use crate::result::RunResult;
+use crate::soak::Soak;
 use crate::sweep::Sweep;
 use chart::Chart;
 
@@ -25,6 +28,10 @@ pub enum Document {
     Comparison(Comparison),
     /// Of `sweep`.
     Sweep(Sweep),
+    /// Of `soak`.
+    Soak(Soak),
+    /// Of `connections`.
+    Connections(Box<Connections>),
     /// Of `run`.
     Run(Box<RunResult>),
 }
@@ -55,6 +62,8 @@ impl Document {
         match self {
             Self::Comparison(comparison) => of_comparison::sections(comparison),
             Self::Sweep(sweep) => vec![of_sweep::section(sweep)],
+            Self::Soak(soak) => vec![of_endurance::soak(soak)],
+            Self::Connections(connections) => vec![of_endurance::connections(connections)],
             Self::Run(run) => vec![of_comparison::run_section(run)],
         }
     }

@@ -1,0 +1,3 @@
+module tidegate/go-relay
+
+go 1.21

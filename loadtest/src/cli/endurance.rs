@@ -1,0 +1,105 @@
+//! `tidegate-loadtest soak` and `connections`.
+
+use clap::Args;
+use tidegate_policy::document::text::Duration;
+
+use super::Failure;
+use super::progress::Terminal;
+use super::report::Output;
+use crate::connections;
+use crate::machine::Machine;
+use crate::profile::{Profile, ProfileFlags};
+use crate::report::Document;
+use crate::soak::{self, Limits};
+use crate::stage::StageOptions;
+
+/// The arguments of `soak`.
+#[derive(Debug, Args)]
+pub struct Soak {
+    /// How long; at least one leg of each disturbance is run whatever it says
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    time: Duration,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    load: ProfileFlags,
+    #[command(flatten)]
+    stage: StageOptions,
+}
+
+impl Soak {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let default = Profile {
+            name: "soak".to_owned(),
+            duration: Duration(std::time::Duration::from_secs(60)),
+            requests_per_second: Some(400),
+            sessions_per_second: 10,
+            ..Profile::default()
+        };
+        let profile = self.load.profile_over(default).map_err(Failure::Usage)?;
+        let mut terminal = Terminal::new();
+        let started_unix_millis = super::report::now_unix_millis();
+        let legs = soak::soak(&profile, &self.stage, self.time.0, |leg| {
+            terminal.begin(format!("{:>8.0} s {:<16}", leg.at_seconds, format!("{:?}", leg.disturbance)));
+            terminal.end(&format!(
+                "{} requests, {} errors, {} MiB, {} descriptors, {} MiB of evidence",
+                leg.run.requests(),
+                leg.run.errors.total(),
+                leg.resident_bytes >> 20,
+                leg.descriptors,
+                leg.evidence_bytes >> 20
+            ));
+        })?;
+        let soak = soak::Soak {
+            machine: Machine::this(),
+            command: super::report::this_command(),
+            started_unix_millis,
+            profile,
+            limits: Limits::default(),
+            legs,
+        };
+        let violations = soak.violations();
+        self.output.write("soak", &Document::Soak(soak))?;
+        if violations.is_empty() { Ok(()) } else { Err(Failure::Refused(violations)) }
+    }
+}
+
+/// The arguments of `connections`.
+#[derive(Debug, Args)]
+pub struct Connections {
+    /// Idle connections
+    #[arg(long, default_value_t = 10_000)]
+    idle: u32,
+    /// Sessions a second, begun and ended
+    #[arg(long, default_value_t = 1_000)]
+    sessions: u32,
+    /// How long each of the two is measured, in seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Without TLS
+    #[arg(long)]
+    plain: bool,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    stage: StageOptions,
+}
+
+impl Connections {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let plan = connections::Plan {
+            idle: self.idle,
+            tls: !self.plain,
+            sessions_per_second: self.sessions,
+            seconds: self.seconds,
+        };
+        let started_unix_millis = super::report::now_unix_millis();
+        let measured = connections::Connections {
+            machine: Machine::this(),
+            command: super::report::this_command(),
+            started_unix_millis,
+            ..connections::measure(&plan, &self.stage)?
+        };
+        self.output.write("connections", &Document::Connections(Box::new(measured)))
+    }
+}

@@ -57,10 +57,14 @@ loadtest-connections: loadtest-build ## Memory of 10,000 idle TLS connections, C
 loadtest-soak: loadtest-build ## An hour with reloads, restarts and churn; fails on leaks (ARGS="--for 8h")
 	$(OUT)/release/tidegate-loadtest soak $(ARGS)
 
+.PHONY: loadtest-revocation
+loadtest-revocation: loadtest-build ## How fast a withdrawn grant bites on 1,000 busy connections
+	$(OUT)/release/tidegate-loadtest revocation $(ARGS)
+
 .PHONY: loadtest-report
 loadtest-report: ## One page of all results in target/loadtest
 	$(OUT)/release/tidegate-loadtest report \
-		$$(ls $(OUT)/loadtest/{comparison,sweep,connections,soak}.json 2>/dev/null) $(ARGS)
+		$$(ls $(OUT)/loadtest/{comparison,sweep,connections,revocation,soak}.json 2>/dev/null) $(ARGS)
 
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors

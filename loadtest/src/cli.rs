@@ -46,6 +46,8 @@ enum Command {
     Soak(Box<endurance::Soak>),
     /// What idle connections and new sessions cost
     Connections(Box<endurance::Connections>),
+    /// How fast a withdrawn grant bites on busy connections
+    Revocation(Box<endurance::Revocation>),
     /// Make HTML, Markdown and JSON of results
     Report(report::Report),
     /// A byte relay that looks at nothing: what the gateway is compared with
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(sweep) => sweep.run(),
         Command::Soak(soak) => soak.run(),
         Command::Connections(connections) => connections.run(),
+        Command::Revocation(revocation) => revocation.run(),
         Command::Report(report) => report.run(),
         Command::Relay(relay) => relay.run().map_err(Failure::from),
     };

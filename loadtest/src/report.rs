@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::Comparison;
 use crate::connections::Connections;
 use crate::result::RunResult;
+use crate::revocation::Revocation;
 use crate::soak::Soak;
 use crate::sweep::Sweep;
 use chart::Chart;
@@ -32,6 +33,8 @@ pub enum Document {
     Soak(Soak),
     /// Of `connections`.
     Connections(Box<Connections>),
+    /// Of `revocation`.
+    Revocation(Box<Revocation>),
     /// Of `run`.
     Run(Box<RunResult>),
 }
@@ -64,6 +67,7 @@ impl Document {
             Self::Sweep(sweep) => vec![of_sweep::section(sweep)],
             Self::Soak(soak) => vec![of_endurance::soak(soak)],
             Self::Connections(connections) => vec![of_endurance::connections(connections)],
+            Self::Revocation(revocation) => vec![of_endurance::revocation(revocation)],
             Self::Run(run) => vec![of_comparison::run_section(run)],
         }
     }

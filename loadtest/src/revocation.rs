@@ -7,18 +7,166 @@
 //! the command had returned ("admitted after": must be none), and, for the time, any answer with
 //! records that arrived after it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
 
-use crate::stage::Stage;
+use crate::compare::GATEWAY;
+use crate::machine::Machine;
+use crate::profile::Profile;
+use crate::result::RunResult;
+use crate::run::{self, Observer, Progress};
+use crate::stage::{Stage, StageOptions};
+use crate::target::Target;
 
 /// How long the gateway may take to answer on its control address.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// The moment of a revocation, and what connections were given after it. The generator notes each
+/// answer with records that comes after it.
+#[derive(Debug, Default)]
+pub struct Moment {
+    at: OnceLock<Instant>,
+    after: Mutex<After>,
+}
+
+#[derive(Debug, Default)]
+struct After {
+    /// When each connection got its last records, since the moment.
+    last: HashMap<u32, Duration>,
+    admitted: u64,
+}
+
+impl Moment {
+    /// It is now.
+    fn begins(&self) {
+        let _ = self.at.set(Instant::now());
+    }
+
+    /// A connection was given records, or had them taken, `took` after it asked.
+    pub(crate) fn served(&self, connection: u32, took: Duration) {
+        let Some(since) = self.at.get().map(Instant::elapsed) else { return };
+        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        after.last.insert(connection, since);
+        after.admitted += u64::from(took < since);
+    }
+}
+
+/// What a revocation did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Where.
+    pub machine: Machine,
+    /// The command that gave it.
+    pub command: String,
+    /// When it began, milliseconds since the Unix epoch.
+    pub started_unix_millis: u64,
+    /// How it was revoked, in words.
+    pub revoked_by: String,
+    /// The load.
+    pub profile: Profile,
+    /// Shards of the gateway.
+    pub shards: u16,
+    /// The rounds.
+    pub rounds: Vec<Round>,
+}
+
+/// One revocation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Round {
+    /// Connections open before it.
+    pub connections: u64,
+    /// How long the command that revokes took, in seconds.
+    pub command_seconds: f64,
+    /// From its return to each connection's last records, in milliseconds; connections that were given
+    /// none after it are not in it.
+    pub last_millis: Vec<f64>,
+    /// Requests that were sent after its return and still answered with records: must be none.
+    pub admitted_after: u64,
+    /// The run around it.
+    pub run: RunResult,
+}
+
+impl Round {
+    /// The 99.9th percentile over all connections, those that got nothing more counting as 0, in
+    /// milliseconds.
+    #[must_use]
+    pub fn p999_millis(&self) -> f64 {
+        let mut all = self.last_millis.clone();
+        all.resize(all.len().max(usize::try_from(self.connections).unwrap_or(0)), 0.0);
+        all.sort_unstable_by(f64::total_cmp);
+        let place = (all.len() as f64 * 0.999).ceil() as usize;
+        all.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
+    }
+}
+
+/// Revokes in the middle of `rounds` runs, each on a stage of its own.
+///
+/// # Errors
+/// Where the gateway does not start, or the revocation fails.
+pub fn measure(
+    profile: &Profile,
+    options: &StageOptions,
+    command: Option<&str>,
+    rounds: usize,
+) -> anyhow::Result<Vec<Round>> {
+    (0..rounds)
+        .map(|_| {
+            let stage = Stage::start(profile, options)?;
+            let moment = Arc::new(Moment::default());
+            let target = Target { name: GATEWAY.to_owned(), moment: Some(moment.clone()), ..stage.gateway() };
+            let mut revoker =
+                Revoker { stage: &stage, command, moment: &moment, round: Round::default(), failed: None };
+            let run = run::run_watched(profile, &target, &mut revoker)?;
+            let Revoker { round, failed, .. } = revoker;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            ensure!(round.command_seconds > 0.0, "the run was too short for a revocation");
+            let after = moment.after.lock().unwrap_or_else(PoisonError::into_inner);
+            let last_millis = after.last.values().map(|last| last.as_secs_f64() * 1e3).collect();
+            Ok(Round { last_millis, admitted_after: after.admitted, run, ..round })
+        })
+        .collect()
+}
+
+/// Revokes at the middle of a run.
+struct Revoker<'a> {
+    stage: &'a Stage,
+    command: Option<&'a str>,
+    moment: &'a Moment,
+    round: Round,
+    failed: Option<anyhow::Error>,
+}
+
+impl Observer for Revoker<'_> {
+    fn progress(&mut self, progress: &Progress) {
+        let middle = progress.measuring && progress.seconds >= progress.of_seconds / 2.0;
+        if !middle || self.round.command_seconds > 0.0 || self.failed.is_some() {
+            return;
+        }
+        self.round.connections = progress.connections;
+        let begun = Instant::now();
+        let done = match self.command {
+            Some(command) => revoke_by_command(self.stage, command),
+            None => revoke_by_policy(self.stage),
+        };
+        self.moment.begins();
+        self.round.command_seconds = begun.elapsed().as_secs_f64();
+        self.failed = done.err();
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.failed.is_some()
+    }
+}
 
 /// Takes all grants out of the policy, and returns once the gateway says that this is in force.
 ///
@@ -84,6 +232,26 @@ pub fn post_reload(control: SocketAddr) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_asked_after_the_moment_counts_as_admitted() {
+        let moment = Moment::default();
+        moment.served(1, Duration::ZERO);
+        assert!(moment.after.lock().unwrap().last.is_empty(), "it had not come yet");
+        moment.begins();
+        moment.served(1, Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(2));
+        moment.served(2, Duration::ZERO);
+        let after = moment.after.lock().unwrap();
+        assert_eq!((after.last.len(), after.admitted), (2, 1));
+    }
+
+    #[test]
+    fn connections_that_got_nothing_more_count_as_at_once() {
+        let round = Round { connections: 1000, last_millis: vec![40.0, 80.0], ..Round::default() };
+        assert_eq!(round.p999_millis(), 40.0);
+        assert_eq!(Round::default().p999_millis(), 0.0);
+    }
 
     #[test]
     fn grants_are_taken_out_and_nothing_else() {

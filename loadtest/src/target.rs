@@ -21,6 +21,8 @@ pub struct Target {
     pub masked: bool,
     /// What a blackhole behind it serves; `None` where the upstream is something else.
     pub serves: Option<Serves>,
+    /// Where a grant is withdrawn in the middle of the run: what is served after it is noted.
+    pub moment: Option<Arc<crate::revocation::Moment>>,
     /// Processes whose CPU and memory count, by name: `[("gateway", pid)]`.
     pub processes: Vec<(String, u32)>,
     /// Where the profile says TLS: whom to trust, and the name in the certificate.

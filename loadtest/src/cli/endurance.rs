@@ -1,4 +1,4 @@
-//! `tidegate-loadtest soak` and `connections`.
+//! `tidegate-loadtest soak`, `connections` and `revocation`.
 
 use clap::Args;
 use tidegate_policy::document::text::Duration;
@@ -10,6 +10,7 @@ use crate::connections;
 use crate::machine::Machine;
 use crate::profile::{Profile, ProfileFlags};
 use crate::report::Document;
+use crate::revocation;
 use crate::soak::{self, Limits};
 use crate::stage::StageOptions;
 
@@ -101,5 +102,59 @@ impl Connections {
             ..connections::measure(&plan, &self.stage)?
         };
         self.output.write("connections", &Document::Connections(Box::new(measured)))
+    }
+}
+
+/// The arguments of `revocation`.
+#[derive(Debug, Args)]
+pub struct Revocation {
+    /// What revokes, run by sh with {control} and {folder}; by default the grants leave the policy file
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// How often
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    load: ProfileFlags,
+    #[command(flatten)]
+    stage: StageOptions,
+}
+
+impl Revocation {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let default = Profile {
+            name: "revocation".to_owned(),
+            producers: 0,
+            consumers: 1000,
+            fetches_per_produce: 0.0,
+            requests_per_second: Some(2000),
+            duration: Duration(std::time::Duration::from_secs(4)),
+            batch: crate::profile::Batch {
+                fetch_bytes: tidegate_policy::document::text::ByteSize(1024),
+                bytes: tidegate_policy::document::text::ByteSize(1024),
+                ..crate::profile::Batch::default()
+            },
+            ..Profile::default()
+        };
+        let profile = self.load.profile_over(default).map_err(Failure::Usage)?;
+        let started_unix_millis = super::report::now_unix_millis();
+        let rounds = revocation::measure(&profile, &self.stage, self.command.as_deref(), usize::from(self.rounds))?;
+        let admitted: u64 = rounds.iter().map(|round| round.admitted_after).sum();
+        let measured = revocation::Revocation {
+            machine: Machine::this(),
+            command: super::report::this_command(),
+            started_unix_millis,
+            revoked_by: self.command.unwrap_or_else(|| "the policy file without grants, and POST /reload".to_owned()),
+            profile,
+            shards: self.stage.shards,
+            rounds,
+        };
+        self.output.write("revocation", &Document::Revocation(Box::new(measured)))?;
+        if admitted > 0 {
+            return Err(Failure::Refused(vec![format!("{admitted} requests sent after the revocation were served")]));
+        }
+        Ok(())
     }
 }

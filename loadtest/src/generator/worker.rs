@@ -418,6 +418,9 @@ impl Worker<'_> {
     /// Counts a request that is through.
     fn count(&self, request: &InFlight, now: u64, answer_bytes: u64, records: u64, batch_bytes: u64) {
         let shared = &self.thread.shared;
+        if let Some(moment) = &shared.target.moment {
+            moment.served(self.writer, Duration::from_nanos(now.saturating_sub(request.sent)));
+        }
         shared.live.requests.fetch_add(1, Ordering::Relaxed);
         shared.live.bytes.fetch_add(batch_bytes, Ordering::Relaxed);
         if shared.phase() != Phase::Measuring {

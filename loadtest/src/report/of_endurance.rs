@@ -1,10 +1,11 @@
-//! What a soak says, and what connections cost.
+//! What a soak says, what connections cost, how fast a revocation bites.
 
 use super::chart::{Axis, Chart, Lines, Series};
 use super::of_comparison::{load, when};
 use super::units::{bytes, figures, seconds};
 use super::{Block, Cell, Section, Table, Tone};
 use crate::connections::Connections;
+use crate::revocation::{Revocation, Round};
 use crate::soak::{Leg, Soak};
 
 /// The soak's section: what failed first, then how memory, descriptors and evidence went.
@@ -119,6 +120,39 @@ pub(super) fn connections(connections: &Connections) -> Section {
             caption: "What connections cost".to_owned(),
             head: ["figure", "seen"].map(str::to_owned).to_vec(),
             rows: rows.into_iter().map(|(name, value)| vec![Cell::plain(name), Cell::plain(value)]).collect(),
+        })],
+    }
+}
+
+/// How fast a revocation bites.
+pub(super) fn revocation(revocation: &Revocation) -> Section {
+    let row = |round: &Round| {
+        let most = round.last_millis.iter().copied().fold(0.0, f64::max);
+        let tone = if round.admitted_after == 0 { Tone::Good } else { Tone::Bad };
+        vec![
+            Cell::plain(round.connections.to_string()),
+            Cell::plain(seconds(round.command_seconds)),
+            Cell::plain(figures(round.p999_millis())),
+            Cell::plain(figures(most)),
+            Cell::toned(round.admitted_after.to_string(), tone),
+        ]
+    };
+    let head =
+        ["connections", "the command took", "last record p99.9, ms", "last record at most, ms", "admitted after"];
+    Section {
+        title: "Revocation".to_owned(),
+        lead: format!("Revoked by: {}. Times are from that command's return.", revocation.revoked_by),
+        facts: vec![
+            ("machine", revocation.machine.line()),
+            ("command", revocation.command.clone()),
+            ("begun", when(revocation.started_unix_millis)),
+            ("load", load(&revocation.profile)),
+            ("shards", revocation.shards.to_string()),
+        ],
+        blocks: vec![Block::Table(Table {
+            caption: "Rounds".to_owned(),
+            head: head.map(str::to_owned).to_vec(),
+            rows: revocation.rounds.iter().map(row).collect(),
         })],
     }
 }

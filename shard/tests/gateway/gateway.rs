@@ -281,6 +281,15 @@ impl Gateway {
         self.wait_until_ready();
     }
 
+    /// Kills it at once, does something to its files, and starts it again in the same folder.
+    #[track_caller]
+    pub(crate) fn restart_after(&mut self, change: impl FnOnce(&Path)) {
+        self.process.kill();
+        change(self.folder.path());
+        self.process = serve(self.folder.path());
+        self.wait_until_ready();
+    }
+
     /// Writes another policy file, without telling the gateway.
     pub(crate) fn write_policy(&self, policy: &str) {
         // A rename, as editors and configuration managers do it: never a half-written file.

@@ -16,6 +16,7 @@ mod fields;
 mod gateway;
 mod grants;
 mod harness;
+mod holds;
 mod identity;
 mod idp;
 mod kafka;

@@ -12,12 +12,14 @@ pub mod audit_show;
 pub mod audit_tail;
 pub mod audit_verify;
 mod check;
+mod client_config;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod explain;
 mod preflight;
 pub mod scan;
 mod serve;
+mod service_account;
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
@@ -71,6 +73,10 @@ enum Command {
     Scan(scan::Args),
     /// Try a policy
     Policy(Box<Policy>),
+    /// Print what a stock client's configuration must say
+    ClientConfig(client_config::ClientConfig),
+    /// Draw a secret for a program, and print the lines that let it in
+    ServiceAccount(service_account::ServiceAccount),
     /// Look at the evidence
     Audit(Box<Audit>),
 }
@@ -176,6 +182,8 @@ pub fn main() -> ExitCode {
             let now = tidegate_core::words::Timestamp(jiff::Timestamp::now().as_microsecond());
             coded(explain::run(args, now, &mut out.lock(), colours))
         }
+        Command::ClientConfig(config) => config.run(),
+        Command::ServiceAccount(account) => account.run(),
         Command::Audit(part) => audit(&part.command),
     };
     match done {

@@ -62,7 +62,9 @@ impl Authority {
         self.sequence = sequence;
         self.time = self.time.max(event.time);
         self.close_lapsed();
-        if sequence.is_multiple_of(FORGET_EVERY) || self.approvals.len() > self.bounds.approvals_kept_max {
+        // Forgetting looks at everything, so it waits until there is something to forget.
+        let kept_max = self.bounds.approvals_kept_max;
+        if sequence.is_multiple_of(FORGET_EVERY) || self.approvals.len() > kept_max.saturating_add(kept_max / 10) {
             self.forget();
         }
         Ok(applied)

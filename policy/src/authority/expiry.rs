@@ -129,8 +129,9 @@ impl Authority {
         for (sequence, id) in forgotten {
             self.asked.remove(&sequence);
             self.approvals.remove(&id);
-            self.by_key.retain(|_, other| *other != id);
         }
+        let approvals = &self.approvals;
+        self.by_key.retain(|_, id| approvals.contains_key(id));
         let over = self.grants.len().saturating_sub(self.bounds.approvals_kept_max);
         if over > 0 {
             let ended = self.grants.values().filter(|grant| !grant.is_live(now));

@@ -275,6 +275,8 @@ fn nobody_decides_on_his_own_request() {
             assert_eq!(world.deny(&same, id), Err(RefusalKind::OwnRequest), "{same:?}");
         }
     }
+    let impostor = Principal { issuer: Actor::gateway().issuer, ..cast("bob").principal() };
+    assert!(!Actor::from(&impostor).is_gateway());
     // Roles approve nothing, nor does the gateway in a person's place.
     for other in [cast("ada"), cast("bob"), Actor::gateway()] {
         assert_eq!(world.approve(&other, "ap-1"), Err(RefusalKind::NotAllowed), "{other:?}");
@@ -581,6 +583,30 @@ fn ten_thousand_questions_wait_and_no_more() {
     let listed: Vec<_> =
         world.authority.list(&filter, None, 10, world.now).iter().map(|approval| approval.id.to_string()).collect();
     assert_eq!(listed, ["ap-later"]);
+}
+
+#[test]
+fn history_is_forgotten_at_its_bound_and_what_still_counts_is_not() {
+    let mut world = World::new();
+    world.authority = Authority::new(Bounds { approvals_kept_max: 50, ..Bounds::default() });
+    let (ann, olga) = (cast("ann"), cast("olga"));
+    world.request(&ann, "ap-grant", topic("orders"), 8 * HOUR).unwrap();
+    world.approve(&olga, "ap-grant").unwrap();
+    world.hold(&ann, "ap-waits", b"waits").unwrap();
+    for n in 0..200 {
+        world.hold(&ann, &format!("ap-{n}"), &[n]).unwrap();
+        world.deny(&olga, &format!("ap-{n}")).unwrap();
+        world.pass(1000);
+    }
+    assert!(world.authority.approvals.len() <= 55, "{}", world.authority.approvals.len());
+    assert_eq!(world.authority.approvals.len(), world.authority.asked.len());
+    assert!(world.authority.by_key.values().all(|id| world.authority.approvals.contains_key(id)));
+    for id in ["ap-grant", "ap-waits", "ap-199"] {
+        assert!(world.authority.approval(&id.into()).is_some(), "{id}");
+    }
+    assert!(world.authority.approval(&"ap-0".into()).is_none());
+    world.approve(&olga, "ap-waits").unwrap();
+    assert!(world.reads(&ann, "orders").0);
 }
 
 #[test]

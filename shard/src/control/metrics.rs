@@ -34,6 +34,10 @@ pub(super) struct ControlMetrics {
     metadata: Family<Labels, Counter>,
     /// The policy's version.
     policy_version: Gauge<i64, AtomicI64>,
+    /// Events of the control log, by kind, and commands refused (`refused`).
+    control_events: Family<Labels, Counter>,
+    /// Whether the control log cannot be written any more.
+    control_log_failed: Gauge<i64, AtomicI64>,
     /// Questions of shards that had to be dropped are seen in the shards' own counters; these were heard.
     asks: Counter<u64, AtomicU64>,
 }
@@ -63,6 +67,16 @@ impl ControlMetrics {
         self.policy_version.set(i64::try_from(version).unwrap_or(i64::MAX));
     }
 
+    /// Counts an event of the control log by its kind, or a command that was refused.
+    pub(super) fn control_event(&self, kind: &'static str) {
+        self.control_events.get_or_create(&vec![("kind", kind.to_owned())]).inc();
+    }
+
+    /// The control log cannot be written any more.
+    pub(super) fn control_log_failed(&self) {
+        self.control_log_failed.set(1);
+    }
+
     /// Counts a question of a shard.
     pub(super) fn asked(&self) {
         self.asks.inc();
@@ -78,6 +92,10 @@ pub(super) fn registry(shared: &Arc<Shared>, control: &ControlMetrics) -> Regist
     registry.register("issuer_keys", "Signing keys known, by issuer", control.keys.clone());
     registry.register("upstream_metadata_requests", "Questions for the brokers' addresses", control.metadata.clone());
     registry.register("policy_version", "Version of the policy in force", control.policy_version.clone());
+    let help = "Events of the control log by kind, and commands refused";
+    registry.register("control_events", help, control.control_events.clone());
+    let help = "1 where the control log cannot be written, so that nothing is granted or revoked any more";
+    registry.register("control_log_failed", help, control.control_log_failed.clone());
     registry.register("control_asks", "Questions that shards asked of the control thread", control.asks.clone());
     registry.register_collector(Box::new(ShardCollector(shared.clone())));
     registry

@@ -183,6 +183,7 @@ impl ActorTask {
         let change = match self.authority.decide(command, &actor, &policy, now) {
             Ok(change) => change,
             Err(refusal) => {
+                self.metrics.control_event("refused");
                 tracing::info!(actor = %actor.name, "{wanted} refused: {refusal}");
                 let version = policy.version();
                 self.shared.notices.put(evidence::refused(now, &actor, wanted, approval, &refusal, version));
@@ -230,6 +231,7 @@ impl ActorTask {
         let policy_version = self.shared.policy.load().version();
         for Appended { sequence, event, applied, head, reply } in appended {
             tracing::info!(sequence, kind = event.change.kind(), actor = %event.actor.name, "control log");
+            self.metrics.control_event(event.change.kind());
             self.shared.notices.put(evidence::logged(sequence, &event, applied, &head, policy_version));
             // Nobody may be listening.
             let _ = self.events.send(Logged { sequence, event: event.clone() });
@@ -277,6 +279,7 @@ impl ActorTask {
 
     fn die(&mut self, error: &dyn std::fmt::Display) {
         tracing::error!("the control log cannot be written, nothing is granted, decided or revoked any more: {error}");
+        self.metrics.control_log_failed();
         self.dead = Some(error.to_string());
     }
 }

@@ -290,10 +290,9 @@ fn serve(folder: &Path, program: Option<&Path>) -> anyhow::Result<Child> {
     } else {
         Command::new(program.unwrap_or(&this))
     };
-    if program.is_none_or(|program| program == this) {
-        command.env(STAND_IN, "1");
-    }
+    // A real `tidegate` does not look at it.
     command
+        .env(STAND_IN, "1")
         .args(["serve", "--config"])
         .arg(folder.join("tidegate.yaml"))
         .stdin(Stdio::null())

@@ -72,7 +72,9 @@ async fn idle(thread: &Rc<Thread>, plan: &Rc<Plan>) -> Vec<Job> {
     let numbers: Rc<std::cell::RefCell<VecDeque<u32>>> =
         Rc::new(std::cell::RefCell::new(thread.share(thread.shared.profile.idle).collect()));
     let held = Rc::new(std::cell::RefCell::new(Vec::new()));
-    let connecting: Vec<_> = (0..CONNECTING_MAX.min(numbers.borrow().len()))
+    // Counted first: a task begins to run as it is spawned.
+    let at_once = CONNECTING_MAX.min(numbers.borrow().len());
+    let connecting: Vec<_> = (0..at_once)
         .map(|_| {
             let (thread, plan, numbers, held) = (thread.clone(), plan.clone(), numbers.clone(), held.clone());
             runtime::spawn(async move {

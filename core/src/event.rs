@@ -146,6 +146,8 @@ pub enum Kind {
     TokenRefused = 21,
     /// A token of the gateway, or all that a login may still get, was revoked.
     TokenRevoked = 22,
+    /// A call of the admin API, refused ones included.
+    AdminCall = 13,
 }
 
 /// How an exchange ended, seen by policy.

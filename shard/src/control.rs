@@ -6,6 +6,7 @@
 //!
 //! It never touches a record, and no shard ever waits for it.
 
+pub mod admin;
 pub mod authority;
 mod dispatch;
 mod http;
@@ -15,6 +16,7 @@ mod listen;
 mod metrics;
 mod reload;
 mod secrets;
+mod signature;
 mod signals;
 pub mod tls;
 mod topology;
@@ -57,6 +59,7 @@ pub struct Prepared {
     authority: authority::Opened,
     /// The gateway as an issuer of its own tokens.
     tokens: Option<Arc<issuer::Issuer>>,
+    operator: admin::OperatorToken,
 }
 
 #[cfg(test)]
@@ -109,6 +112,8 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     // Last: it makes a file and takes a lock, which what else is wrong should not leave behind.
     let authority = authority::open(config).map_err(|error| PrepareError::Files(vec![format!("{error:#}")]))?;
     let policy = policy.with_standing(policy.version(), authority.authority().standing(now()));
+    let operator = admin::OperatorToken::open(&config.authority.directory)
+        .map_err(|error| PrepareError::Files(vec![format!("operator token: {error:#}")]))?;
 
     let own = config.tokens.as_ref().map(Tokens::issuer_config);
     let issuers = Issuers::new(config.identity.issuers.iter().cloned().chain(own));
@@ -120,7 +125,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     let tokens = issuer::prepare(config, &shared).map_err(PrepareError::Files)?;
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
-    Ok(Prepared { shared, asks, clients, authority, tokens })
+    Ok(Prepared { shared, asks, clients, authority, tokens, operator })
 }
 
 /// The running control thread.
@@ -180,7 +185,7 @@ async fn run(
     signals: signals::Signals,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Prepared { shared, asks, clients, authority, tokens } = prepared;
+    let Prepared { shared, asks, clients, authority, tokens, operator } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
@@ -202,15 +207,16 @@ async fn run(
         unknown_keys.insert(Arc::from(issuer.issuer.as_str()), sender);
         tokio::spawn(keeper.run());
     }
-    let (topology, topology_asks) = topology::Topology::new(config, shared.clone(), metrics.clone());
+    let (topology, topology_asks) = topology::Topology::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(topology.run());
-    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, authority, metrics));
+    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, authority.clone(), metrics));
 
     let listener = match listen::HttpListener::new(listener, shared.clone()) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the control address cannot be served"),
     };
-    let app = http::router(http::App { shared, registry, reloads });
+    let api = Arc::new(admin::Admin::new(shared.clone(), config, authority, reloads.clone(), Some(operator)));
+    let app = http::router(http::App { shared, registry, reloads }).merge(admin::router(&api));
     tokio::select! {
         served = axum::serve(listener, app.into_make_service_with_connect_info::<listen::Peer>()) => {
             if let Err(error) = served {

@@ -13,6 +13,8 @@ use crate::file::{OperationRule, ResourceRule};
 
 /// The issuer of the gateway itself; no identity provider has it, since it is no URL of one.
 const GATEWAY_ISSUER: &str = "tidegate:gateway";
+/// The issuer of the machine's own operator token; no identity provider has it either.
+const LOCAL_ISSUER: &str = "tidegate:local";
 
 /// Who does something, as verified: never from a request's own words.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,6 +41,19 @@ impl Actor {
             subject: Arc::from("tidegate"),
             groups: Vec::new(),
         }
+    }
+
+    /// Whoever holds the machine's own operator token. It has the role `operator` without being named for it.
+    #[must_use]
+    pub fn local_operator() -> Self {
+        let name: Arc<str> = Arc::from("local-operator");
+        Self { issuer: Arc::from(LOCAL_ISSUER), name: name.clone(), subject: name, groups: Vec::new() }
+    }
+
+    /// Whether `issuer` is one that the gateway keeps for itself.
+    #[must_use]
+    pub fn is_reserved_issuer(issuer: &str) -> bool {
+        issuer.starts_with("tidegate:")
     }
 
     /// Whether this is the gateway itself.

@@ -190,6 +190,7 @@ impl Roles {
             Role::Auditor => auditor,
             Role::Operator => operator,
         };
-        who.names(principal)
+        let local = || role == Role::Operator && super::Actor::local_operator().is(principal);
+        who.names(principal) || local()
     }
 }

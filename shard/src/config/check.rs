@@ -13,6 +13,7 @@ use std::time::Duration;
 use tidegate_audit::entry::ENTRY_BYTES_MIN;
 use tidegate_audit::format::FRAME_BYTES_MAX;
 use tidegate_core::words::Principal;
+use tidegate_policy::authority::Actor;
 
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
@@ -137,6 +138,9 @@ impl Checker<'_> {
             let approver = &callback.approver;
             if approver.name.is_empty() || approver.groups.iter().any(String::is_empty) {
                 self.complain(format!("{path}.approver"), "needs a name, and no group may be empty");
+            }
+            if approver.issuer.as_deref().is_some_and(Actor::is_reserved_issuer) {
+                self.complain(format!("{path}.approver.issuer"), "issuers that begin with `tidegate:` are the gateway's own");
             }
             let name: Arc<str> = Arc::from(approver.name.as_str());
             checked.push(Callback {

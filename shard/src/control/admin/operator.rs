@@ -31,7 +31,7 @@ const RANDOM_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 256;
 
 /// The machine's operator token, by its hash.
-pub(super) struct OperatorToken {
+pub(in crate::control) struct OperatorToken {
     hash: Digest,
     principal: Principal,
 }
@@ -41,7 +41,7 @@ impl OperatorToken {
     ///
     /// # Errors
     /// A sentence: the file cannot be made or read, others may read it, or there is something else in it.
-    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+    pub(in crate::control) fn open(folder: &Path) -> anyhow::Result<Self> {
         let file = folder.join(FILE);
         if !file.try_exists().with_context(|| format!("cannot look at {}", file.display()))? {
             make(&file)?;

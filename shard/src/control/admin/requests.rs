@@ -1,0 +1,161 @@
+//! The admin API's JSON: what is asked. The command line writes these types and the handlers read them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tidegate_policy::file::{OperationRule, ResourceRule};
+
+use super::model::{About, ApprovalStatus, DecisionWord};
+
+/// A request for a grant, for whoever asks. Either `duration`, or `not_before` and `not_after`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskGrant {
+    /// The rule of the policy's `requests` to ask under; without it the first that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// On what, as in the policy file.
+    #[schemars(length(min = 1))]
+    pub resources: Vec<ResourceRule>,
+    /// Which operations, as in the policy file.
+    #[schemars(length(min = 1))]
+    pub operations: Vec<OperationRule>,
+    /// How long from the approval on, for instance `8h` or `30m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// From when on, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// Until when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// What for; it stands in the evidence of every use.
+    #[schemars(length(min = 1))]
+    pub purpose: String,
+    /// Why now; for the approver.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// That a grant is to last longer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extend {
+    /// How long from the approval on, for instance `8h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Until when, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// Why.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// Why something is done.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// Why, in one line.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// That a token counts no longer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeToken {
+    /// The token's id (`jti`).
+    #[schemars(length(min = 1))]
+    pub token_id: String,
+    /// When the token ends by itself, RFC 3339; without it in 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Why.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// That a principal is shut out, or let in again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokePrincipal {
+    /// The principal's name.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// At this issuer only; without it at every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Until when, RFC 3339; without it until it is restored. Has no meaning when restoring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Why.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// That something is opened in an emergency, for whoever asks.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBreakGlass {
+    /// The rule of the policy's `break_glass`; without it the first that names the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// How long, for instance `30m`; without it as long as the rule allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// What happened; everybody is told.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// A program's decision.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackBody {
+    /// The approval, `ap-…`.
+    pub approval: String,
+    /// Which way.
+    pub decision: DecisionWord,
+    /// Why.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// Which questions to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListApprovals {
+    /// Only those that stand so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ApprovalStatus>,
+    /// Only those about this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+    /// Only those that this principal asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Only those under this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// How many at most, 1 to 500; 50 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListPage {
+    /// Only those of this principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// How many at most, 1 to 500; 50 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}

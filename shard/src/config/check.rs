@@ -140,7 +140,10 @@ impl Checker<'_> {
                 self.complain(format!("{path}.approver"), "needs a name, and no group may be empty");
             }
             if approver.issuer.as_deref().is_some_and(Actor::is_reserved_issuer) {
-                self.complain(format!("{path}.approver.issuer"), "issuers that begin with `tidegate:` are the gateway's own");
+                self.complain(
+                    format!("{path}.approver.issuer"),
+                    "issuers that begin with `tidegate:` are the gateway's own",
+                );
             }
             let name: Arc<str> = Arc::from(approver.name.as_str());
             checked.push(Callback {

@@ -144,4 +144,3 @@ impl From<SubmitError> for problem::Problem {
         }
     }
 }
-

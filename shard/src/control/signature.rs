@@ -257,7 +257,11 @@ mod tests {
         assert_eq!(nonces.take(&bot, "b", now + 300, NOW), Ok(()));
         assert_eq!(nonces.take(&bot, "c", now + 301, NOW), Err(Stale::OutOfTime));
         let later = NOW.plus_millis(550_000);
-        assert_eq!(nonces.take(&bot, "b", now + 300, later), Err(Stale::Replayed), "one from the future is kept longer");
+        assert_eq!(
+            nonces.take(&bot, "b", now + 300, later),
+            Err(Stale::Replayed),
+            "one from the future is kept longer"
+        );
         assert_eq!(nonces.take(&bot, "d", now, later), Err(Stale::OutOfTime));
     }
 

@@ -102,8 +102,8 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<usize, Problem> {
 
 /// A moment as RFC 3339.
 pub(super) fn moment(text: &str, what: &str) -> Result<Timestamp, Problem> {
-    let time: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| Problem::malformed(format!("`{what}` is no time as RFC 3339 has it, as in 2026-11-24T08:00:00Z")))?;
+    let time: jiff::Timestamp = text.parse().map_err(|_| {
+        Problem::malformed(format!("`{what}` is no time as RFC 3339 has it, as in 2026-11-24T08:00:00Z"))
+    })?;
     Ok(Timestamp(time.as_microsecond()))
 }

@@ -72,11 +72,7 @@ async fn list(
     Ok(Json(Page { items: page.into_iter().map(|grant| GrantView::of(grant, now)).collect(), next }))
 }
 
-async fn show(
-    State(admin): State<Arc<Admin>>,
-    caller: Caller,
-    Named(id): Named,
-) -> Result<Json<GrantView>, Problem> {
+async fn show(State(admin): State<Arc<Admin>>, caller: Caller, Named(id): Named) -> Result<Json<GrantView>, Problem> {
     let authority = admin.authority.read();
     let grant = authority.grant(&GrantId::from(id.as_str())).filter(|grant| may_see(&caller, grant));
     let grant = grant.ok_or_else(|| Problem::not_found(format!("there is no run-time grant {id}, or not for you")))?;

@@ -16,7 +16,8 @@ use crate::shared::LiveSession;
 /// A time as RFC 3339.
 #[must_use]
 pub fn rfc3339(time: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(time.0).map_or_else(|_| "9999-12-31T23:59:59Z".to_owned(), |time| time.to_string())
+    jiff::Timestamp::from_microsecond(time.0)
+        .map_or_else(|_| "9999-12-31T23:59:59Z".to_owned(), |time| time.to_string())
 }
 
 fn until(time: Timestamp) -> Option<String> {

@@ -88,9 +88,11 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
         }
         Access::Signed => {
             fields.insert("security".to_owned(), json!([{ "signature": [] }]));
-            parameters.extend(["tidegate-timestamp", "tidegate-nonce"].map(|name| {
-                json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } })
-            }));
+            parameters.extend(
+                ["tidegate-timestamp", "tidegate-nonce"].map(
+                    |name| json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } }),
+                ),
+            );
         }
     }
     if !parameters.is_empty() {
@@ -120,9 +122,7 @@ fn responses(route: &Route, answers: &mut SchemaGenerator) -> Value {
 /// A parameter for each `{name}` of the path.
 fn path_parameters(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    names
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-        .collect()
+    names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
 }
 
 /// A parameter for each property of the query's type.

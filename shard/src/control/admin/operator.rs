@@ -10,7 +10,6 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-
 use anyhow::{Context as _, bail};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
@@ -85,7 +84,6 @@ fn make(file: &PathBuf) -> anyhow::Result<()> {
     made.write_all(token.as_bytes()).and_then(|()| made.sync_all())?;
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -56,7 +56,9 @@ async fn list(
 ) -> Result<Json<Page<SessionView>>, Problem> {
     let size = page_size(query.limit)?;
     let after = match &query.after {
-        Some(after) => Some(session_id(after).ok_or_else(|| Problem::malformed("`after` is not the `next` of a page"))?),
+        Some(after) => {
+            Some(session_id(after).ok_or_else(|| Problem::malformed("`after` is not the `next` of a page"))?)
+        }
         None => None,
     };
     let all = admin.shared.sessions.list();

@@ -5,14 +5,17 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod api;
 pub mod audit_filter;
 pub mod audit_prove;
 pub mod audit_query;
 pub mod audit_show;
 pub mod audit_tail;
 pub mod audit_verify;
+mod authority;
 mod check;
 mod client_config;
+pub mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod explain;
@@ -39,6 +42,10 @@ Examples:
   tidegate audit tail -f /var/lib/tidegate/evidence
   tidegate audit query --topic orders --class email --since 24h --output csv /var/lib/tidegate/evidence
   tidegate audit prove 0/4711 /var/lib/tidegate/evidence --out 4711.tlog-proof
+  tidegate grant request --topic orders --operation read --for 8h --purpose Planning --reason 'Ticket 4711'
+  tidegate approval list --status pending
+  tidegate approval approve ap-… --reason 'Agreed with the owner'
+  tidegate revoke session 0199… --reason 'Laptop lost' --token-file /var/lib/tidegate/evidence/control/operator.token
   tidegate audit verify --key verifier.key --checkpoint kept.checkpoint /mnt/evidence-copy
 
 Signals of `serve`:
@@ -79,6 +86,16 @@ enum Command {
     ServiceAccount(service_account::ServiceAccount),
     /// Look at the evidence
     Audit(Box<Audit>),
+    /// Ask for grants, decide on requests for them, end them
+    Grant(Box<authority::At<authority::Grant>>),
+    /// Questions to approvers: what is asked, and deciding on it
+    Approval(Box<authority::At<authority::Approval>>),
+    /// End a session, token, grant or principal now
+    Revoke(Box<authority::At<authority::Revoke>>),
+    /// Open sessions
+    Session(Box<authority::At<authority::Session>>),
+    /// Open something in an emergency, and review what was
+    BreakGlass(Box<authority::At<authority::BreakGlass>>),
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +202,11 @@ pub fn main() -> ExitCode {
         Command::ClientConfig(config) => config.run(),
         Command::ServiceAccount(account) => account.run(),
         Command::Audit(part) => audit(&part.command),
+        Command::Grant(at) => at.run(),
+        Command::Approval(at) => at.run(),
+        Command::Revoke(at) => at.run(),
+        Command::Session(at) => at.run(),
+        Command::BreakGlass(at) => at.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

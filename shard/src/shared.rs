@@ -4,6 +4,7 @@
 //! (a load is a few nanoseconds) and compares a version before it rebuilds what it derived. Shards
 //! write only their own [`ShardMetrics`] and the bounded queue [`Shared::ask`].
 
+mod handover;
 mod metrics;
 mod readiness;
 mod sessions;
@@ -17,6 +18,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_core::event::Event;
 use tokio::sync::mpsc;
 
+pub use self::handover::{Handed, Handover, Place};
 pub use self::metrics::{CachePadded, Counter, Gauge, Histogram, LATENCY_BOUNDS_MICROS, Refusal, ShardMetrics, Step};
 pub use self::readiness::{Condition, Readiness};
 pub use self::sessions::{LiveSession, Sessions};
@@ -68,6 +70,8 @@ pub struct Shared {
     pub readiness: Readiness,
     /// The shards' counters, by shard index.
     pub shards: Vec<Arc<ShardMetrics>>,
+    /// Connections on their way from the shard that accepted them to the one that serves them.
+    pub handover: Arc<Handover>,
     /// Events of the control thread for the evidence; shard 0 writes them.
     pub notices: Notices,
     /// The sessions that are open now, for lists.
@@ -161,6 +165,7 @@ impl Shared {
             aborting: AtomicBool::new(false),
             readiness: Readiness::new(config.shards),
             shards: (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
+            handover: Handover::new(config.shards),
             notices: Notices::default(),
             sessions: Sessions::new(config.shards),
             asks,

@@ -5,6 +5,7 @@
 //! cannot be queued is not read. A poll is bounded in rounds and in the bytes it scans, so that a busy
 //! connection lets others run.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -275,7 +276,7 @@ impl Connection {
 
     fn write_upstream(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let Some(upstream) = &mut self.upstream else { return false };
-        match write(cx, upstream, &mut self.session.to_upstream, u64::MAX) {
+        match write(cx, upstream, &mut self.session.to_upstream, &self.shard.spare, u64::MAX) {
             Poll::Ready(Ok(wrote)) => {
                 self.shard.metrics.moved(Step::UpstreamOut, wrote as u64);
                 wrote > 0
@@ -292,7 +293,8 @@ impl Connection {
         if self.client_gone {
             return false;
         }
-        match write(cx, &mut self.client, &mut self.session.to_client, self.shard.evidence.committed()) {
+        let committed = self.shard.evidence.committed();
+        match write(cx, &mut self.client, &mut self.session.to_client, &self.shard.spare, committed) {
             Poll::Ready(Ok(wrote)) => {
                 self.shard.metrics.moved(Step::ClientOut, wrote as u64);
                 if wrote > 0 {
@@ -339,8 +341,14 @@ impl Connection {
     }
 }
 
-fn write(cx: &mut Context<'_>, side: &mut Side, outbox: &mut Outbox, committed: u64) -> Poll<io::Result<usize>> {
-    outbox.poll_write(cx, &mut side.stream, &mut side.transport, committed)
+fn write(
+    cx: &mut Context<'_>,
+    side: &mut Side,
+    outbox: &mut Outbox,
+    spare: &RefCell<Vec<u8>>,
+    committed: u64,
+) -> Poll<io::Result<usize>> {
+    outbox.poll_write(cx, &mut side.stream, &mut side.transport, spare, committed)
 }
 
 /// Tells the peer that this was the end. One try: a peer that reads nothing is not waited for.

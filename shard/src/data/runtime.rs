@@ -9,8 +9,9 @@
 pub mod ffi;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -182,6 +183,32 @@ impl Stream {
     /// Writes what the socket takes of `bytes`.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    /// Writes what the socket takes of `parts`, one behind the other, with one system call.
+    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match ffi::send_vectored(&self.inner, parts) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                // glommio arms the wake-up; it takes no parts, so it is asked with the first.
+                self.poll_write(cx, parts.first().map_or(&[][..], |part| part))
+            }
+            done => Poll::Ready(done),
+        }
+    }
+
+    /// Gives the socket up, so that another shard can take it over; nothing may have been read yet.
+    ///
+    /// # Errors
+    /// Where the process has no descriptor left.
+    pub fn hand_over(self) -> io::Result<OwnedFd> {
+        // The stream's own descriptor is closed with it, which ends what its reactor knows of it.
+        ffi::duplicate(&self.inner)
+    }
+
+    /// Takes a socket over that another shard accepted.
+    #[must_use]
+    pub fn take_over(descriptor: OwnedFd) -> Self {
+        Self { inner: ffi::stream_from(descriptor) }
     }
 
     /// Says that nothing more will be written, so that the peer sees an orderly end.

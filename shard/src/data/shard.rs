@@ -50,6 +50,8 @@ pub struct Shard {
     pub topics: RefCell<TopicIds>,
     /// Where sockets are read into: one for all connections, since only one reads at a time.
     pub scratch: RefCell<Vec<u8>>,
+    /// Where bytes are encrypted into, lent to one connection at a time; others make their own.
+    pub spare: RefCell<Vec<u8>>,
     addresses: Vec<RefCell<Addresses>>,
     policy: RefCell<Arc<Snapshot>>,
     connections: RefCell<HashMap<u64, Rc<Handle>>>,
@@ -237,6 +239,7 @@ async fn run(
 ) -> anyhow::Result<()> {
     let shard = Rc::new(new_shard(id, config, shared, log));
     let metrics = shard.metrics.clone();
+    let taking = runtime::spawn(accept::take_over(shard.clone()));
     let committing = runtime::spawn(evidence::commit(shard.evidence.clone(), shard.id, metrics));
     shard.note(Kind::Start, Outcome::Allowed, concat!("tidegate ", env!("CARGO_PKG_VERSION"), " started"));
 
@@ -256,6 +259,8 @@ async fn run(
     for task in accepting {
         task.await;
     }
+    taking.cancel().await;
+    shard.shared.handover.close(id);
     drain(&shard).await;
     drop(up);
     write_notices(&shard);
@@ -283,6 +288,7 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log
         id: u16::try_from(id).unwrap_or(u16::MAX),
         topics: RefCell::new(TopicIds::new(limits.topic_ids_max as usize)),
         scratch: RefCell::new(vec![0; READ_BYTES]),
+        spare: RefCell::new(Vec::new()),
         addresses,
         policy: RefCell::new(shared.policy.load_full()),
         connections: RefCell::new(HashMap::new()),

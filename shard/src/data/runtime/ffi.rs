@@ -4,13 +4,15 @@
 //! core for every completion: an interrupt storm that triples the CPU cost of a small message. The
 //! linker's `--wrap` (see `build.rs`) sends liburing's set-up call here, so no fork is needed. With
 //! IOPOLL the flag is left alone, since such rings have no completions to signal. Second, a glommio
-//! listener made from a socket whose options and whose end are ours.
+//! listener made from a socket whose options and whose end are ours; a stream made from a descriptor
+//! that another shard accepted. Third, one system call that writes several parts of memory.
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
 /// `IORING_SETUP_IOPOLL`, io_uring_setup(2).
 const IOPOLL: u32 = 1 << 0;
@@ -62,4 +64,26 @@ unsafe extern "C" fn __wrap___sys_io_uring_setup(entries: libc::c_uint, params: 
 pub(super) fn listener_from(socket: Socket) -> glommio::net::TcpListener {
     // SAFETY: `into_raw_fd` gives up the only owner of the descriptor, and the listener becomes it.
     unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// A glommio stream that owns `descriptor`, a connected socket, on this thread's executor.
+pub(super) fn stream_from(descriptor: OwnedFd) -> glommio::net::TcpStream {
+    // SAFETY: `into_raw_fd` gives up the only owner of the descriptor, and the stream becomes it.
+    unsafe { glommio::net::TcpStream::from_raw_fd(descriptor.into_raw_fd()) }
+}
+
+/// A second descriptor of the stream's socket.
+pub(super) fn duplicate(stream: &glommio::net::TcpStream) -> io::Result<OwnedFd> {
+    borrow(stream).try_clone_to_owned()
+}
+
+/// Writes what the socket takes of `parts` at once, with one system call; `WouldBlock` where it takes
+/// nothing.
+pub(super) fn send_vectored(stream: &glommio::net::TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    SockRef::from(&borrow(stream)).send_vectored_with_flags(parts, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+}
+
+fn borrow(stream: &glommio::net::TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and keeps it open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
 }

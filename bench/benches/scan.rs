@@ -1,4 +1,7 @@
 //! The scanner over records' values, by what they hold and by what is looked for.
+//!
+//! The limit beside it is `scan/memory-read`: the same bytes summed up in words, one pass and nothing
+//! looked for.
 
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
 
@@ -9,6 +12,13 @@ use tidegate_bench::payloads::{self, Content, RECORDS};
 use tidegate_core::words::DataClass;
 use tidegate_policy::scan::{ClassSet, Scanner};
 
+/// Reads all of `bytes`, in words where they fill them.
+fn read(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)))
+}
+
 fn scan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scan");
     let single = DataClass::ALL.map(|class| (class.name(), [class].into_iter().collect()));
@@ -18,6 +28,9 @@ fn scan(criterion: &mut Criterion) {
     for (content_name, content) in Content::ALL {
         let values: Vec<Vec<u8>> = (0..RECORDS).map(|index| payloads::value(index, content)).collect();
         group.throughput(Throughput::Bytes(values.iter().map(|value| value.len() as u64).sum()));
+        group.bench_with_input(BenchmarkId::new("memory-read", content_name), &values, |bencher, values| {
+            bencher.iter(|| values.iter().fold(0u64, |sum, value| sum.wrapping_add(read(black_box(value)))));
+        });
         for (classes_name, classes) in &class_sets {
             group.bench_with_input(BenchmarkId::new(*classes_name, content_name), &values, |bencher, values| {
                 bencher.iter(|| {

@@ -32,6 +32,9 @@ pub struct Verified {
     pub expires: Timestamp,
     /// The token's id (`jti`), where it has one of at most 256 bytes.
     pub token_id: Option<Arc<str>>,
+    /// The login session that the token is part of (`sid`), in lower case, where it names one of at most 256
+    /// bytes: what is revoked with it counts no longer.
+    pub session: Option<Arc<str>>,
 }
 
 #[derive(Deserialize)]
@@ -180,7 +183,9 @@ fn check_claims(claims: &Map<String, Value>, issuer: &Issuer, now: Timestamp) ->
         groups: groups(claims, config)?,
     };
     let token_id = claims.get("jti").and_then(Value::as_str).filter(|id| id.len() <= TOKEN_ID_BYTES_MAX).map(Arc::from);
-    Ok(Verified { principal, expires, token_id })
+    let session = claims.get("sid").and_then(Value::as_str).filter(|id| id.len() <= TOKEN_ID_BYTES_MAX);
+    let session = session.map(|id| Arc::from(id.to_lowercase()));
+    Ok(Verified { principal, expires, token_id, session })
 }
 
 /// `exp` is required, `nbf` holds where it stands (RFC 7519 §4.1.4, §4.1.5).

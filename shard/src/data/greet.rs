@@ -2,6 +2,8 @@
 //! versions there are, and SASL. The conversation is `sasl`'s state machine; here its actions are
 //! carried out.
 
+use std::sync::Arc;
+
 use tidegate_core::words::{Principal, SessionId, Timestamp};
 use tidegate_policy::identity::{self, TokenError, Verified};
 
@@ -30,13 +32,19 @@ pub fn sasl_server(shard: &Shard, listener: usize) -> SaslServer {
 struct Verifier<'a> {
     shard: &'a Shard,
     session: SessionId,
+    /// The login session of the token that was verified last.
+    login: Option<Arc<str>>,
     now: Timestamp,
 }
 
 impl Verify for Verifier<'_> {
     fn verify(&mut self, token: &str) -> Result<Verified, TokenError> {
         let verified = identity::verify(token, &self.shard.shared.issuers.load(), self.now, &self.shard.limits)?;
-        match self.shard.policy().revoked(&verified.principal, &self.session, verified.token_id.as_deref()) {
+        self.login.clone_from(&verified.session);
+        let policy = self.shard.policy();
+        let of_login = || policy.standing().session_revoked(verified.session.as_deref()?);
+        let revoked = policy.revoked(&verified.principal, &self.session, verified.token_id.as_deref());
+        match revoked.or_else(of_login) {
             Some(reason) => Err(TokenError::Revoked { reason: reason.to_owned() }),
             None => Ok(verified),
         }
@@ -50,7 +58,10 @@ impl Verify for Verifier<'_> {
 impl Session {
     /// Shows a request to SASL first. Returns it where it is for the stages behind.
     pub(super) fn greet(&mut self, shard: &Shard, request: Request, now: Timestamp) -> Option<Request> {
-        match self.sasl.on_request(&request, now, &mut Verifier { shard, session: self.id, now }) {
+        let mut verifier = Verifier { shard, session: self.id, login: None, now };
+        let action = self.sasl.on_request(&request, now, &mut verifier);
+        self.login_session = verifier.login.or(self.login_session.take());
+        match action {
             Action::Proceed => return Some(request),
             Action::Versions => self.answer_versions(shard, &request, now),
             action => self.act(shard, request, action, now),
@@ -64,7 +75,10 @@ impl Session {
         let action = if now >= held.until {
             self.sasl.give_up()
         } else {
-            self.sasl.retry(now, &mut Verifier { shard, session: self.id, now })
+            let mut verifier = Verifier { shard, session: self.id, login: None, now };
+            let action = self.sasl.retry(now, &mut verifier);
+            self.login_session = verifier.login.or(self.login_session.take());
+            action
         };
         if let Action::AwaitKeys { .. } = action {
             self.held = Some(held);

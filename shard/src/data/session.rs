@@ -198,6 +198,8 @@ pub struct Session {
     pub expires: Option<Timestamp>,
     /// The id of the token (`jti`) that it authenticated with.
     pub token_id: Option<Arc<str>>,
+    /// The login session (`sid`) that the token is part of: one login may have many connections.
+    pub login_session: Option<Arc<str>>,
     /// A request that waits: for topic ids, for keys that verify its token, for an approver.
     pub held: Option<Held>,
     /// What is known of the request that the hold stage is at.
@@ -277,6 +279,7 @@ impl Session {
             client_software: None,
             expires: None,
             token_id: None,
+            login_session: None,
             held: None,
             hold: None,
             first: FirstUses::default(),
@@ -407,7 +410,9 @@ impl Session {
         }
         let had_grant = self.had_grant;
         let policy = shard.policy();
-        let revoked = policy.revoked(principal, &self.id, self.token_id.as_deref()).map(str::to_owned);
+        let revoked = policy.revoked(principal, &self.id, self.token_id.as_deref());
+        let of_login = || policy.standing().session_revoked(self.login_session.as_deref()?);
+        let revoked = revoked.or_else(of_login).map(str::to_owned);
         self.take_view(policy.view(principal), now);
         match revoked {
             Some(reason) => Right::Revoked(reason),

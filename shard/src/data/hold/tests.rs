@@ -274,3 +274,20 @@ fn a_revocation_ends_an_open_connection_and_withholds_what_is_under_way() {
     let refused = events.iter().find(|event| event.kind == Kind::ConnectionRefused as i32).unwrap();
     assert!(refused.detail.contains("2 responses were not released"), "{}", refused.detail);
 }
+
+#[test]
+fn revoking_a_login_ends_each_of_its_connections_and_no_other() {
+    with_desk(POLICY, move |shard, mut desk| async move {
+        let mut sessions = [open(&shard), open(&shard), open(&shard)];
+        for (session, login) in sessions.iter_mut().zip(["login-1", "login-1", "login-2"]) {
+            session.login_session = Some(login.into());
+        }
+        let reason = "lost laptop".to_owned();
+        let command = Command::RevokeSession { session: "login-1".to_owned(), reason, holder: None };
+        desk.command(&shard, bob(), command, NOW).unwrap();
+        for session in &mut sessions {
+            session.check_deadlines(&shard, NOW);
+        }
+        assert_eq!(sessions.map(|session| session.phase), [Phase::Closing, Phase::Closing, Phase::Open]);
+    });
+}

@@ -54,6 +54,7 @@ fn verify_at(now: Timestamp) -> impl FnMut(&str) -> Result<Verified, TokenError>
             principal: principal(subject),
             expires: now.plus_millis(seconds.parse::<i64>().unwrap() * 1000),
             token_id: Some(Arc::from("jti-1")),
+            session: None,
         }),
         None if token == "newkey" => {
             Err(TokenError::UnknownKey { issuer: Arc::from("https://id.example"), kid: "k2".to_owned() })

@@ -14,6 +14,7 @@ pub mod issuer;
 mod keys;
 mod listen;
 mod metrics;
+mod notify;
 mod reload;
 mod secrets;
 mod signals;
@@ -189,9 +190,11 @@ async fn run(
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
-    let registry = metrics::registry(&shared, &metrics);
+    let mut registry = metrics::registry(&shared, &metrics);
 
     let authority = authority.start(shared.clone(), metrics.clone());
+    registry.register_collector(Box::new(admin::Gauges(authority.clone())));
+    tokio::spawn(notify::Notifier::new(shared.clone(), config.clone(), authority.clone()).run());
     if let (Some(tokens), Some(listener)) = (tokens, token_listener) {
         tokens.serve(listener, authority.clone());
     }

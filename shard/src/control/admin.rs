@@ -17,6 +17,7 @@ mod callbacks;
 mod caller;
 mod extract;
 mod gate;
+mod gauges;
 mod grants;
 mod machine;
 pub mod model;
@@ -38,6 +39,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use self::gate::Gate;
+pub(super) use self::gauges::Gauges;
 pub(super) use self::operator::OperatorToken;
 use self::rate::{Buckets, Rate};
 use self::route::Route;

@@ -172,7 +172,7 @@ impl Inspect for Compare<'_> {
         let sent = self.rules.pool.records(self.identity.number()).get(self.at);
         self.at += 1;
         self.verdict.records += 1;
-        let Some(sent) = sent else { return None };
+        let sent = sent?;
         let value = record.value.unwrap_or_default();
         let (name, offset) = (self.name, record.offset);
         if record.key != sent.key.as_deref() {

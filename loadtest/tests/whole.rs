@@ -31,18 +31,6 @@ fn a_comparison_measures_every_system_and_is_reported() {
     assert!(page.contains("<svg") && page.contains("relay-glommio"));
 }
 
-/// The short form of the soak: a leg with each disturbance.
-#[test]
-fn a_soak_of_a_leg_each_holds_its_limits() {
-    let out = tempfile::tempdir().unwrap();
-    let mut arguments = vec!["soak", "--for", "1s", "--duration", "3s", "--rate", "200", "--sessions-per-second", "4"];
-    arguments.extend(SHORT);
-    let said = succeeded(&loadtest(out.path(), &arguments));
-    for part in ["everything that must hold did", "GatewayRestart", "BrokerRestart", "Reload"] {
-        assert!(said.contains(part), "{part} is not in\n{said}");
-    }
-}
-
 #[test]
 fn a_withdrawn_grant_admits_nothing_more() {
     let out = tempfile::tempdir().unwrap();

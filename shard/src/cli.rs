@@ -19,6 +19,7 @@ pub mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod explain;
+mod login;
 mod preflight;
 pub mod scan;
 mod serve;
@@ -80,6 +81,10 @@ enum Command {
     Scan(scan::Args),
     /// Try a policy
     Policy(Box<Policy>),
+    /// Log in with the browser, and keep a token in a file that clients read
+    Login(login::Login),
+    /// End the login
+    Logout(login::Logout),
     /// Print what a stock client's configuration must say
     ClientConfig(client_config::ClientConfig),
     /// Draw a secret for a program, and print the lines that let it in
@@ -199,6 +204,8 @@ pub fn main() -> ExitCode {
             let now = tidegate_core::words::Timestamp(jiff::Timestamp::now().as_microsecond());
             coded(explain::run(args, now, &mut out.lock(), colours))
         }
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
         Command::ClientConfig(config) => config.run(),
         Command::ServiceAccount(account) => account.run(),
         Command::Audit(part) => audit(&part.command),

@@ -8,13 +8,17 @@
 //! 1. `oauth`: forms and errors; `shelf`, `throttle`: bounded stores, and who failed too often.
 //! 2. `keys`: signing keys and their rotation.
 //! 3. `accounts`: service accounts and how clients authenticate.
-//! 4. `token`: the token endpoint; `exchange`: tokens of identity providers.
-//! 5. `revoke`: the end of tokens, and questions about them.
+//! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on.
+//! 5. `login`: people in browsers, with `idp` (the provider they log in at).
+//! 6. `revoke`: the end of tokens, and questions about them.
 
 pub mod accounts;
 mod exchange;
+mod idp;
 mod keys;
+mod login;
 mod oauth;
+mod refresh;
 mod revoke;
 mod shelf;
 mod throttle;
@@ -67,6 +71,9 @@ pub struct Issuer {
     accounts: ArcSwap<Accounts>,
     used_assertions: Mutex<Shelf<accounts::AssertionId, ()>>,
     throttle: Mutex<Throttle>,
+    families: Mutex<refresh::Families>,
+    logins: Mutex<login::Logins>,
+    idps: Vec<idp::Idp>,
     /// The control log, once that is open.
     authority: OnceLock<authority::Handle>,
 }
@@ -96,6 +103,13 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
     };
     let algorithms = std::iter::once(tokens.algorithm).chain(mint.as_ref().map(|mint| mint.algorithm)).collect();
     let ring = KeyRing::open(&config.authority.directory, algorithms, tokens.key_rotation);
+    let mut idps = Vec::new();
+    for login in &tokens.login {
+        match idp::Idp::new(login, config.identity.ca_file.as_deref(), &tokens.url(login::CALLBACK)) {
+            Ok(idp) => idps.push(idp),
+            Err(error) => wrong.push(format!("tokens.login {}: {error:#}", login.issuer.issuer)),
+        }
+    }
     let ring = ring.map_err(|error| {
         wrong.push(format!("{error:#}"));
         std::mem::take(&mut wrong)
@@ -112,6 +126,9 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
         accounts: ArcSwap::from_pointee(accounts),
         used_assertions: Mutex::new(accounts::used_assertions()),
         throttle: Mutex::default(),
+        families: Mutex::default(),
+        logins: Mutex::default(),
+        idps,
         authority: OnceLock::new(),
     });
     issuer.turn_keys().map_err(|error| vec![format!("{error:#}")])?;
@@ -175,6 +192,8 @@ impl Issuer {
             .route("/token", post(token::endpoint))
             .route("/revoke", post(revoke::revoke))
             .route("/introspect", post(revoke::introspect))
+            .route("/authorize", get(login::authorize))
+            .route(login::CALLBACK, get(login::callback))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self)
     }
@@ -356,9 +375,13 @@ async fn discovery(State(issuer): State<Arc<Issuer>>) -> Response {
         "issuer": &*config.issuer,
         "jwks_uri": config.url("/jwks"),
         "token_endpoint": config.url("/token"),
+        "authorization_endpoint": config.url("/authorize"),
         "revocation_endpoint": config.url("/revoke"),
         "introspection_endpoint": config.url("/introspect"),
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
         "grant_types_supported": token::GRANT_TYPES,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [config.algorithm.name()],

@@ -14,6 +14,7 @@ use tidegate_policy::identity::verify;
 
 use super::accounts::{Client, authenticate, claimed_name};
 use super::oauth::{Form, OAuthError, no_store};
+use super::refresh::Family;
 use super::token::known_client;
 use super::{Issuer, lock, name};
 use crate::control::listen::Peer;
@@ -58,7 +59,12 @@ impl Issuer {
         let (form, client) = self.client_of(headers, body, peer, "revoke")?;
         let client_id = known_client(&client).map_err(|error| (claimed_name(headers, &form), error))?;
         let token = form.need("token").map_err(|error| (client_id.clone(), error))?;
-        let issuers = self.shared.issuers.load();
+        let family = lock(&self.families).end_of_token(token, &client_id);
+        if let Some(family) = family {
+            self.end_family(&family, "the client asked for it").await;
+            return Ok(());
+        }
+        let issuers = self.shared.issuers.load().clone();
         let Ok(verified) = verify(token, &issuers, now(), &self.limits) else { return Ok(()) };
         let ours = *verified.principal.issuer == *self.config.issuer && said(token, "client_id") == Some(client_id);
         if let (true, Some(jti)) = (ours, &verified.token_id) {
@@ -112,6 +118,12 @@ impl Issuer {
         let client = authenticate(&self.accounts.load(), &mut lock(&self.used_assertions), headers, &form, now());
         let client = client.map_err(|error| (claimed, error))?;
         Ok((form, client))
+    }
+
+    /// A login has ended before its time: its last token ends too.
+    pub(super) async fn end_family(&self, family: &Family, reason: &str) {
+        let (jti, expires) = family.last_token();
+        self.revoke_token(family.principal(), family.sid(), jti, expires, reason).await;
     }
 
     /// Ends one access token.

@@ -42,6 +42,11 @@ impl<K: Eq + Hash, V> Shelf<K, V> {
     pub(super) fn get_mut(&mut self, key: &K, now: Timestamp) -> Option<&mut V> {
         self.kept.get_mut(key).filter(|(end, _)| now < *end).map(|(_, value)| value)
     }
+
+    /// Takes out what is kept under `key`, where it is still good.
+    pub(super) fn take(&mut self, key: &K, now: Timestamp) -> Option<V> {
+        self.kept.remove(key).filter(|(end, _)| now < *end).map(|(_, value)| value)
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +63,7 @@ mod tests {
         assert_eq!(shelf.get_mut(&"a", at(9)).copied(), Some(1));
         assert_eq!(shelf.get_mut(&"a", at(10)), None);
         assert_eq!(shelf.put("c", 3, at(20), at(10)), Ok(()));
-        assert_eq!(shelf.get_mut(&"c", at(11)).copied(), Some(3));
+        assert_eq!(shelf.take(&"c", at(11)), Some(3));
+        assert_eq!(shelf.take(&"c", at(11)), None, "taken once");
     }
 }

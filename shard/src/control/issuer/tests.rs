@@ -1,5 +1,7 @@
 //! The token endpoint, asked over HTTP as clients ask it.
 
+mod login;
+
 use std::path::Path;
 
 use base64::Engine as _;
@@ -27,7 +29,7 @@ struct Fixture {
     _asks: tokio::sync::mpsc::Receiver<Ask>,
 }
 
-fn configuration(folder: &Path, port: u16, secret: &str) -> Config {
+fn configuration(folder: &Path, port: u16, secret: &str, idp: &str) -> Config {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("policy.yaml", "version: 1\n");
     let hash = hash_line(secret);
@@ -41,8 +43,8 @@ fn configuration(folder: &Path, port: u16, secret: &str) -> Config {
     let text = format!(
         "origin: test\nlisteners: [{{name: a, protocol: kafka, bind: 127.0.0.1, bootstrap_port: 9092, advertised_host: localhost, broker_ports: {{first_port: 9100, node_ids: 0-1}}, sasl: {{mechanisms: [OAUTHBEARER]}}}}]\n\
          upstream: {{bootstrap_servers: [\"localhost:1\"], sasl: {{mechanism: OAUTHBEARER, mint: {{audience: brokers}}}}}}\n\
-         identity: {{issuers: [{{issuer: \"{IDP}\", audiences: [kafka], algorithms: [ES256], leeway_seconds: 10}}]}}\n\
-         tokens: {{bind: \"127.0.0.1:{port}\", issuer: \"http://localhost:{port}\", service_accounts_file: accounts.yaml}}\n\
+         identity: {{issuers: [{{issuer: \"{idp}\", audiences: [kafka], algorithms: [ES256], leeway_seconds: 10}}]}}\n\
+         tokens: {{bind: \"127.0.0.1:{port}\", issuer: \"http://localhost:{port}\", service_accounts_file: accounts.yaml, login: [{{issuer: \"{idp}\", client_id: gateway}}]}}\n\
          policy_file: policy.yaml\nevidence: {{directory: evidence}}\n"
     );
     Config::parse(&text, &folder.join("tidegate.yaml"), 1).unwrap_or_else(|problems| panic!("{problems:?}"))
@@ -50,18 +52,24 @@ fn configuration(folder: &Path, port: u16, secret: &str) -> Config {
 
 impl Fixture {
     async fn new() -> Self {
+        let (idp, _) = SigningKey::generate(TokenAlgorithm::ES256).unwrap();
+        let fixture = Self::with_idp(IDP, &idp).await;
+        Self { idp, ..fixture }
+    }
+
+    async fn with_idp(url: &str, idp: &SigningKey) -> Self {
         // The port is free again for an instant; nobody else takes one of the kernel's choice so soon.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let secret = draw("tgs_").unwrap().to_string();
-        let config = configuration(folder.path(), port, &secret);
+        let config = configuration(folder.path(), port, &secret, url);
         let policy = super::super::compile_policy(&config, 1).unwrap();
         let issuers = config.identity.issuers.iter().cloned();
         let issuers =
             tidegate_policy::identity::Issuers::new(issuers.chain(config.tokens.as_ref().map(Tokens::issuer_config)));
-        let (idp, _) = SigningKey::generate(TokenAlgorithm::ES256).unwrap();
         let keys = KeySet::parse(json!({"keys": [idp.public_jwk()]}).to_string().as_bytes()).unwrap();
-        let issuers = issuers.with_keys(IDP, Arc::new(keys));
+        let issuers = issuers.with_keys(url, Arc::new(keys));
+        let (idp, _) = SigningKey::generate(TokenAlgorithm::ES256).unwrap();
         let (shared, asks) =
             Shared::new(&config, Arc::new(policy), Arc::new(issuers), Arc::new(UpstreamCredentials::None));
         let issuer = prepare(&config, &shared).unwrap().unwrap();

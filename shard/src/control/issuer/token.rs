@@ -22,7 +22,8 @@ use crate::tokens::Claims;
 use crate::tokens::claims::Vouched;
 
 /// What may be asked with.
-pub(super) const GRANT_TYPES: [&str; 2] = ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"];
+pub(super) const GRANT_TYPES: [&str; 4] =
+    ["client_credentials", "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"];
 /// The scope of every token.
 pub(super) const SCOPE: &str = "kafka";
 
@@ -97,6 +98,8 @@ impl Issuer {
         let asked = Asked { form, client, now };
         match form.need("grant_type")? {
             "client_credentials" => self.client_credentials(asked),
+            "authorization_code" => self.redeem_code(asked).await,
+            "refresh_token" => self.refresh(asked).await,
             "urn:ietf:params:oauth:grant-type:token-exchange" => self.exchange(asked).await,
             "urn:ietf:params:oauth:grant-type:saml2-bearer" => self.saml_bearer(asked),
             _ => Err(OAuthError::new(

@@ -160,7 +160,8 @@ impl Outbox {
     /// Takes the next frame that may leave, with the evidence it waited for: the simulation's socket.
     #[cfg(any(test, feature = "benching"))]
     pub(crate) fn pop(&mut self, committed: u64) -> Option<(Bytes, u64)> {
-        let (frame, sequence) = self.waiting.pop_front_if(|(_, sequence)| *sequence <= committed)?;
+        self.waiting.front().filter(|(_, sequence)| *sequence <= committed)?;
+        let (frame, sequence) = self.waiting.pop_front()?;
         self.waiting_bytes -= frame.len();
         Some((frame, sequence))
     }

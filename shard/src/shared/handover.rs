@@ -108,7 +108,6 @@ impl Handover {
     ///
     /// # Errors
     /// The connection, where that shard takes no more.
-    #[expect(clippy::result_large_err, reason = "what is not taken goes back to be served here")]
     pub fn hand(&self, handed: Handed) -> Result<(), Handed> {
         let Some(mut inbox) = self.inbox(handed.place.shard) else { return Err(handed) };
         if inbox.closed || inbox.waiting.len() >= INBOX_MAX {

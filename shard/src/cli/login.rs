@@ -93,32 +93,17 @@ impl Login {
 
     async fn log_in(self) -> anyhow::Result<()> {
         let file = file_of(self.token_file.clone())?;
-        let (gateway, mut answer) = if self.refresh {
+        let answer = if self.refresh {
             refresh(&file).await?
         } else {
             let server = self.server.as_deref().unwrap_or_default().trim_end_matches('/');
             let gateway = Gateway::find(server, self.ca.clone()).await?;
             let answer = self.by_browser(&gateway).await?;
             gateway.save(&answer, &file)?;
-            (gateway, answer)
+            answer
         };
         eprintln!("logged in; the token is in {}", file.display());
-        while self.watch {
-            // Well before its end, so that a client always finds a good one.
-            let seconds = answer.expires_in.unwrap_or(60) * 2 / 3;
-            tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
-            let mut tries = 0;
-            answer = loop {
-                match refresh(&file).await {
-                    Ok((_, answer)) => break answer,
-                    Err(error) if tries < 5 && format!("{error:#}").contains("temporarily") => tries += 1,
-                    Err(error) => return Err(error),
-                }
-                tokio::time::sleep(Duration::from_secs(3)).await;
-            };
-        }
-        let _ = gateway;
-        Ok(())
+        if self.watch { keep_fresh(&file, answer).await } else { Ok(()) }
     }
 
     async fn by_browser(&self, gateway: &Gateway) -> anyhow::Result<Answer> {
@@ -175,14 +160,32 @@ impl Logout {
     }
 }
 
-async fn refresh(file: &Path) -> anyhow::Result<(Gateway, Answer)> {
+/// Refreshes until the login ends.
+async fn keep_fresh(file: &Path, mut answer: Answer) -> anyhow::Result<()> {
+    loop {
+        // Well before its end, so that a client always finds a good one.
+        let seconds = answer.expires_in.unwrap_or(60) * 2 / 3;
+        tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
+        let mut tries = 0;
+        answer = loop {
+            match refresh(file).await {
+                Ok(answer) => break answer,
+                Err(error) if tries < 5 && format!("{error:#}").contains("temporarily") => tries += 1,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        };
+    }
+}
+
+async fn refresh(file: &Path) -> anyhow::Result<Answer> {
     let saved = read(file)?;
     let gateway = Gateway::find(&saved.server, saved.ca).await?;
     let fields =
         [("grant_type", "refresh_token"), ("client_id", CLI_CLIENT), ("refresh_token", saved.refresh_token.as_str())];
     let answer = gateway.ask(&gateway.endpoints.token_endpoint, &fields).await?;
     gateway.save(&answer, file)?;
-    Ok((gateway, answer))
+    Ok(answer)
 }
 
 fn file_of(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {

@@ -149,6 +149,8 @@ pub enum Kind {
     Reconfigured,
     /// Something happened in the control log: asked, decided, used, revoked
     Control,
+    /// The admin API was called, refused calls included
+    AdminCall,
     /// The gateway made a token.
     TokenIssued,
     /// The gateway refused to make a token.
@@ -172,6 +174,7 @@ impl Kind {
             Self::Gap => event::Kind::Gap,
             Self::Reconfigured => event::Kind::Reconfigured,
             Self::Control => event::Kind::Control,
+            Self::AdminCall => event::Kind::AdminCall,
             Self::TokenIssued => event::Kind::TokenIssued,
             Self::TokenRefused => event::Kind::TokenRefused,
             Self::TokenRevoked => event::Kind::TokenRevoked,

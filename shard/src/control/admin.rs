@@ -146,3 +146,6 @@ impl From<SubmitError> for problem::Problem {
         }
     }
 }
+
+#[cfg(all(test, feature = "demo"))]
+mod tests;

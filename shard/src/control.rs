@@ -194,7 +194,7 @@ async fn run(
 
     let authority = authority.start(shared.clone(), metrics.clone());
     registry.register_collector(Box::new(admin::Gauges(authority.clone())));
-    tokio::spawn(notify::Notifier::new(shared.clone(), config.clone(), authority.clone()).run());
+    notify::Notifier::new(shared.clone(), config.clone(), authority.clone()).start();
     if let (Some(tokens), Some(listener)) = (tokens, token_listener) {
         tokens.serve(listener, authority.clone());
     }

@@ -17,6 +17,7 @@ use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_policy::authority::{Actor, ApprovalId, Automatic, Change, Command, Decision};
 use tidegate_policy::file::{NotifyEvent, NotifyKind, NotifyRule};
 use tokio::sync::Semaphore;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::admin::model::{ApprovalView, Person, rfc3339};
@@ -98,9 +99,13 @@ impl Notifier {
         Self { shared, config, authority, places: Arc::new(Semaphore::new(DELIVERIES_MAX)), plain, tls }
     }
 
-    /// Follows the authority's events until it ends.
-    pub(super) async fn run(self) {
-        let mut events = self.authority.events();
+    /// Follows the authority's events, from this call on, until it ends.
+    pub(super) fn start(self) {
+        let events = self.authority.events();
+        tokio::spawn(self.run(events));
+    }
+
+    async fn run(self, mut events: Receiver<Logged>) {
         loop {
             match events.recv().await {
                 Ok(logged) => self.tell(&logged),
@@ -341,3 +346,6 @@ fn summary(change: &Change, actor: &Actor, approval: Option<&ApprovalView>) -> S
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests;

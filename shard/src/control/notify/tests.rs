@@ -17,12 +17,15 @@ use super::*;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
+/// An answer, and the secret that signs it.
+type Answered = (&'static str, &'static [u8]);
+
 /// What the test's server received, and how its approver behaves.
 #[derive(Default)]
 struct Hooks {
     told: Mutex<Vec<(HeaderMap, Bytes)>>,
     /// The answer, and the secret that signs it.
-    answer: Mutex<Option<(&'static str, &'static [u8])>>,
+    answer: Mutex<Option<Answered>>,
     refusals: Mutex<u32>,
 }
 
@@ -115,7 +118,7 @@ async fn an_automated_approver_decides_only_with_a_signed_answer_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let (hooks, authority, shared) = start(folder.path()).await;
     let approve = r#"{"decision":"approve","reason":"small"}"#;
-    let rows: [(&str, Option<(&'static str, &'static [u8])>, Status); 6] = [
+    let rows: [(&str, Option<Answered>, Status); 6] = [
         ("approved", Some((approve, SECRET)), Status::Approved),
         ("denied", Some((r#"{"decision":"deny"}"#, SECRET)), Status::Denied),
         ("abstained", Some((r#"{"decision":"abstain"}"#, SECRET)), Status::Pending),

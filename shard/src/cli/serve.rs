@@ -42,12 +42,13 @@ impl Serve {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        // Before the control log is locked: of a second gateway with the same files the ports are the plainer news.
+        preflight::check(&config).map_err(Failure::Refused)?;
         // Whoever may not read the policy or a key learns that before anything is bound.
         let prepared = control::prepare(&config).map_err(|error| match error {
             PrepareError::Policy(problems) => Failure::problems(&problems),
             PrepareError::Files(sentences) => Failure::Usage(sentences),
         })?;
-        preflight::check(&config).map_err(Failure::Refused)?;
         if let Some(warning) = preflight::raise_open_files(&config) {
             tracing::warn!("{warning}");
         }

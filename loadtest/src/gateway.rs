@@ -9,6 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -303,11 +304,14 @@ fn serve(folder: &Path, program: Option<&Path>) -> anyhow::Result<Child> {
 }
 
 /// The first of `count` ports in a row that are free, below those that the kernel gives to outgoing
-/// connections.
+/// connections. Each call begins behind the one before: what was found is bound a little later only.
 fn free_ports(count: u16) -> anyhow::Result<u16> {
     const FIRST: u16 = 12_000;
-    let turn = u16::try_from(std::process::id() % 80).unwrap_or(0) * 200;
-    let candidates = (0..80u16).map(|step| FIRST + (turn + step * 200) % 16_000);
+    const BLOCKS: u16 = 40;
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let turn = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap_or(0);
+    let turn = turn.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
+    let candidates = (0..BLOCKS).map(|step| FIRST + (turn.wrapping_add(step) % BLOCKS) * 200);
     let free =
         |first: &u16| (*first..*first + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
     candidates.into_iter().find(free).with_context(|| format!("no {count} free ports in a row"))

@@ -149,7 +149,9 @@ impl Plan {
     pub(crate) fn for_consumer(&self, number: u32, count: u32, fan_out: u32) -> (&Broker, Vec<(usize, i32)>) {
         let brokers = self.brokers.len();
         let broker = &self.brokers[number as usize % brokers];
-        let (own, of) = (number as usize / brokers, (count as usize).div_ceil(brokers).max(1));
+        let own = number as usize / brokers;
+        // How many connections this very broker has: the first ones have one more where they don't divide.
+        let of = (count as usize).saturating_sub(number as usize % brokers).div_ceil(brokers).max(1);
         let slots = broker.leads.len() * fan_out as usize;
         let mut reads: Vec<_> = (own..slots).step_by(of).map(|slot| broker.leads[slot % broker.leads.len()]).collect();
         if reads.is_empty() {

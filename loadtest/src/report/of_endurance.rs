@@ -168,7 +168,7 @@ mod tests {
         let soak = crate::soak::tests::soak_of(&[(Disturbance::None, 40, 50, 0), (Disturbance::Reload, 200, 50, 0)]);
         let documents = [Document::Soak(soak)];
         let text = markdown::render(&documents);
-        assert!(text.contains("NOT AS IT SHOULD BE: leg 2") && text.contains("| Reload"), "{text}");
+        assert!(text.contains("NOT AS IT SHOULD BE: leg 2") && text.contains(" Reload |"), "{text}");
         assert!(html::render(&documents).matches("class=\"limit\"").count() >= 4);
     }
 

@@ -251,6 +251,11 @@ impl Gateway {
         self.process.ready("ready", TIMEOUT, || (self.try_get("/readyz")?.0 == 200).then_some(()));
     }
 
+    /// The control address, for the command line.
+    pub(crate) fn control_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.control_port)
+    }
+
     /// Status and body of a control path.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

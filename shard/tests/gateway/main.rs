@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr, reason = "measured values, and what somebody wants to know of a failed test")]
 
+mod admin;
 mod bad_input;
 mod clients;
 mod demo;

@@ -1,6 +1,7 @@
 //! Records for raw Produce and Fetch requests.
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -12,6 +13,10 @@ use kafka_protocol::records::{
 };
 
 use crate::kafka::topic_name;
+
+/// When all records are said to be written, in milliseconds: one time, so that equal records make equal batches, and
+/// a recent one, so that no broker takes them for older than it keeps.
+static WRITTEN: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_millisecond());
 
 /// A batch of records with these values, uncompressed.
 pub(crate) fn batch(values: &[&str]) -> Bytes {
@@ -33,7 +38,7 @@ pub(crate) fn compressed_batch(values: &[&str], compression: Compression) -> Byt
             timestamp_type: TimestampType::Creation,
             offset: offset as i64,
             sequence: if NO_SEQUENCE < 0 { NO_SEQUENCE + offset as i32 } else { offset as i32 },
-            timestamp: 1_700_000_000_000,
+            timestamp: *WRITTEN,
             key: None,
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
             headers: Default::default(),

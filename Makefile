@@ -65,6 +65,7 @@ loadtest-revocation: loadtest-build ## How fast a withdrawn grant bites on 1,000
 loadtest-report: ## One page of all results in target/loadtest
 	$(OUT)/release/tidegate-loadtest report \
 		$$(ls $(OUT)/loadtest/{comparison,sweep,connections,revocation,soak}.json 2>/dev/null) $(ARGS)
+
 .PHONY: bench
 bench: ## Each stage and its physical limit, then the whole pipeline; some minutes. ARGS="--bench scan" for one
 	@deploy/install-dependencies build

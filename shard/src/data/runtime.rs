@@ -7,6 +7,7 @@
 //! name blocks.
 
 pub mod ffi;
+mod pulse;
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -30,14 +31,6 @@ const IO_MEMORY_BYTES: usize = 1024 * 1024;
 /// How long a task may run before the others are looked at. glommio's own 100 ms makes a wake-up
 /// from another thread take 54 ms on a busy shard.
 const PREEMPT: Duration = Duration::from_millis(5);
-
-/// How often an executor is woken whatever else happens.
-///
-/// glommio 0.9 can go to sleep with tasks that are ready: where the thread is taken off its core for
-/// longer than [`PREEMPT`] just after it was woken, `run_task_queues` finds the preempt timer due
-/// before it ran anything, says that nothing ran, and the executor parks. Any event sets that right;
-/// the pulse makes sure of one. Twenty wake-ups a second cost about 0.2 % of a core.
-const PULSE: Duration = Duration::from_millis(50);
 
 /// A shard's thread.
 pub type ShardThread = glommio::ExecutorJoinHandle<anyhow::Result<()>>;
@@ -70,15 +63,7 @@ where
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .preempt_timer(PREEMPT)
-        .spawn(move || async move {
-            spawn(async {
-                loop {
-                    sleep(PULSE).await;
-                }
-            })
-            .detach();
-            start().await
-        })
+        .spawn(move || pulse::with_pulse(async move { start().await }))
         .map_err(|error| io::Error::other(error.to_string()))
 }
 

@@ -23,6 +23,7 @@ use tidegate_core::words::Principal;
 
 use tidegate_policy::document::{self, Problem};
 pub use tidegate_policy::identity::IssuerConfig;
+pub use tidegate_policy::identity::saml::SamlConfig;
 
 pub use self::tokens::{Mint, Tokens};
 pub use self::values::HostPort;
@@ -200,6 +201,8 @@ pub struct Upstream {
 pub struct Identity {
     /// The OIDC providers.
     pub issuers: Vec<IssuerConfig>,
+    /// The SAML providers.
+    pub saml: Vec<SamlConfig>,
     /// Authorities for the HTTPS certificates of providers that don't name their own; `None` for the system's.
     pub ca_file: Option<PathBuf>,
     /// How often signing keys are fetched anew.

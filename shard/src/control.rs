@@ -16,6 +16,7 @@ mod listen;
 mod metrics;
 mod notify;
 mod reload;
+mod saml;
 mod secrets;
 mod signals;
 mod signature;

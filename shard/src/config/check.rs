@@ -18,7 +18,7 @@ use tidegate_policy::authority::Actor;
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
     AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls,
-    Mechanism, PrincipalFrom, Release, Target, Upstream, UpstreamSasl, file,
+    Mechanism, PrincipalFrom, Release, SamlConfig, Target, Upstream, UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
@@ -427,9 +427,33 @@ impl Checker<'_> {
         }
         Identity {
             issuers,
+            saml: self.saml(file, &seen),
             ca_file: identity.ca_file.as_ref().map(|file| self.readable("identity.ca_file", file)),
             refresh_interval: self.span("identity.refresh_interval", interval, Duration::from_secs(86_400)),
         }
+    }
+
+    fn saml(&mut self, file: &file::File, issuers: &HashSet<&String>) -> Vec<SamlConfig> {
+        let mut checked = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, provider) in file.identity.saml.iter().enumerate() {
+            let at = format!("identity.saml[{index}]");
+            for (key, problem) in provider.problems() {
+                self.complain(format!("{at}.{key}"), problem);
+            }
+            if issuers.contains(&provider.entity_id) || !seen.insert(&provider.entity_id) {
+                self.complain(format!("{at}.entity_id"), format!("`{}` stands here twice", provider.entity_id));
+            }
+            if file.tokens.is_none() {
+                self.complain(at.clone(), "needs `tokens`: people log in there, and get a token of the gateway");
+            }
+            let mut provider = provider.clone();
+            provider.metadata_file =
+                provider.metadata_file.take().map(|file| self.readable(&format!("{at}.metadata_file"), &file));
+            provider.ca_file = provider.ca_file.take().map(|file| self.readable(&format!("{at}.ca_file"), &file));
+            checked.push(provider);
+        }
+        checked
     }
 
     fn authority(&self, file: &file::File) -> AuthorityConfig {

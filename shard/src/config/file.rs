@@ -12,7 +12,9 @@ use tidegate_core::limits::Limits;
 
 pub use super::tokens::{LoginFile as TokensLogin, TokensFile as Tokens};
 use super::values::{HostPort, NodeIds, Shards, Span, Written};
-use super::{ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, UpstreamSasl};
+use super::{
+    ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, SamlConfig, UpstreamSasl,
+};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -188,6 +190,9 @@ pub struct UpstreamTls {
 pub struct Identity {
     /// The OIDC providers.
     pub issuers: Vec<IssuerConfig>,
+    /// SAML 2.0 providers that people log in at through `tokens`.
+    #[serde(default)]
+    pub saml: Vec<SamlConfig>,
     /// Authorities for the HTTPS certificates of providers that don't name their own, PEM; by default the system's.
     pub ca_file: Option<PathBuf>,
     /// How often signing keys are fetched anew.

@@ -20,6 +20,7 @@ mod login;
 mod oauth;
 mod refresh;
 mod revoke;
+mod saml;
 mod shelf;
 mod throttle;
 mod token;
@@ -45,6 +46,7 @@ use self::keys::{Change, KeyRing};
 use self::oauth::OAuthError;
 use self::shelf::Shelf;
 use self::throttle::{Gate, Throttle};
+use super::saml::ServiceProvider;
 use super::watch::Watch;
 use super::{authority, listen, now, tls};
 use crate::config::{Config, Tokens, UpstreamSasl};
@@ -74,6 +76,8 @@ pub struct Issuer {
     families: Mutex<refresh::Families>,
     logins: Mutex<login::Logins>,
     idps: Vec<idp::Idp>,
+    /// Providers that speak SAML, where there are any.
+    saml: Option<Arc<ServiceProvider>>,
     /// The control log, once that is open.
     authority: OnceLock<authority::Handle>,
 }
@@ -110,6 +114,14 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
             Err(error) => wrong.push(format!("tokens.login {}: {error:#}", login.issuer.issuer)),
         }
     }
+    let providers = &config.identity.saml;
+    let saml = (!providers.is_empty())
+        .then(|| ServiceProvider::prepare(providers, &tokens.issuer, &config.authority.directory))
+        .transpose()
+        .unwrap_or_else(|problems| {
+            wrong.extend(problems);
+            None
+        });
     let ring = ring.map_err(|error| {
         wrong.push(format!("{error:#}"));
         std::mem::take(&mut wrong)
@@ -129,6 +141,7 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
         families: Mutex::default(),
         logins: Mutex::default(),
         idps,
+        saml: saml.map(Arc::new),
         authority: OnceLock::new(),
     });
     issuer.turn_keys().map_err(|error| vec![format!("{error:#}")])?;
@@ -166,6 +179,9 @@ impl Issuer {
     fn start(self: Arc<Self>, listener: TcpListener) {
         tokio::spawn(self.clone().keep_keys());
         tokio::spawn(self.clone().keep_files());
+        if let Some(saml) = &self.saml {
+            saml.clone().keep();
+        }
         let shared = self.shared.clone();
         let router = self.router();
         tokio::spawn(async move {
@@ -194,6 +210,8 @@ impl Issuer {
             .route("/introspect", post(revoke::introspect))
             .route("/authorize", get(login::authorize))
             .route(login::CALLBACK, get(login::callback))
+            .route(saml::METADATA, get(saml::metadata))
+            .route(saml::CONSUMER, post(saml::consume))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(self)
     }

@@ -1,4 +1,4 @@
-//! Tokens for whoever has an identity provider's word: RFC 8693 token exchange, and RFC 7522 SAML assertions.
+//! Tokens for whoever has an identity provider's word: RFC 8693 token exchange.
 //!
 //! The token that comes in is verified like one that a client shows to the data plane. What goes out ends when it ends
 //! at the latest, and is not refreshed: the client comes back with a fresh one.
@@ -58,14 +58,6 @@ impl Issuer {
         let minted = self.mint(&verified.principal, &client_id, &sid, ends, now)?;
         let issued_token_type = Some(ACCESS_TOKEN);
         Ok(Granted { principal: verified.principal, client_id, sid, minted, refresh_token: None, issued_token_type })
-    }
-
-    /// RFC 7522: a SAML assertion for one of our tokens.
-    ///
-    /// Verifying assertions is the SAML service provider's part; until it hands one in here, there are none.
-    pub(super) fn saml_bearer(&self, _asked: Asked<'_>) -> Result<Granted, OAuthError> {
-        let description = "no SAML identity provider is configured";
-        Err(OAuthError::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", description))
     }
 
     /// The `exp` of a verified token, without the leeway that its issuer is given.

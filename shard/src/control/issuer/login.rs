@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::oauth::{Form, OAuthError};
 use super::refresh::Source;
+use super::saml::SamlLogin;
 use super::shelf::Shelf;
 use super::token::{Asked, Granted, known_client, new_session};
 use super::{Issuer, lock};
@@ -28,13 +29,13 @@ use crate::tokens::secret::{SecretHash, draw, s256};
 /// Where a provider sends a browser back to.
 pub(super) const CALLBACK: &str = "/callback";
 /// How long somebody may take at his provider, in milliseconds.
-const LOGIN_MILLIS: i64 = 10 * 60_000;
+pub(super) const LOGIN_MILLIS: i64 = 10 * 60_000;
 /// How long a code is good, in milliseconds.
 const CODE_MILLIS: i64 = 60_000;
 /// Logins under way, and codes, that are kept.
 const KEPT_MAX: usize = 4096;
 /// The cookie that binds a login to its browser.
-const COOKIE: &str = "tidegate_login";
+pub(super) const COOKIE: &str = "tidegate_login";
 
 /// A login under way at a provider.
 struct Login {
@@ -46,7 +47,7 @@ struct Login {
 }
 
 /// What a program asked for.
-struct Request {
+pub(super) struct Request {
     client_id: String,
     redirect_uri: Url,
     challenge: String,
@@ -71,12 +72,13 @@ enum Code {
 /// Logins under way and codes given out.
 pub(super) struct Logins {
     logins: Shelf<SecretHash, Login>,
+    pub(super) saml: Shelf<SecretHash, SamlLogin>,
     codes: Shelf<SecretHash, Code>,
 }
 
 impl Default for Logins {
     fn default() -> Self {
-        Self { logins: Shelf::new(KEPT_MAX), codes: Shelf::new(KEPT_MAX) }
+        Self { logins: Shelf::new(KEPT_MAX), saml: Shelf::new(KEPT_MAX), codes: Shelf::new(KEPT_MAX) }
     }
 }
 
@@ -116,12 +118,18 @@ impl Issuer {
         self.admit(peer.ip(), CLI_CLIENT, "authorize")?;
         let form = Form::parse(query.as_bytes())?;
         let request = check_request(&form)?;
-        let index = match form.get("idp") {
-            Some(wanted) => self.idps.iter().position(|idp| idp.issuer().issuer == wanted),
-            None if self.idps.len() == 1 => Some(0),
-            None if self.idps.is_empty() => None,
-            None => return Ok(self.choices(query)),
+        let providers = self.providers();
+        let wanted = match (form.get("idp"), &providers[..]) {
+            (Some(wanted), _) => wanted,
+            (None, [(only, _)]) => only,
+            (None, []) => "",
+            (None, _) => return Ok(choices(query, &providers)),
         };
+        let index = self.idps.iter().position(|idp| idp.issuer().issuer == wanted);
+        if index.is_none() && providers.iter().any(|(name, _)| *name == wanted) {
+            let unknown = || OAuthError::invalid_request("no such identity provider is configured to log in at");
+            return self.begin_saml(wanted, request).ok_or_else(unknown)?;
+        }
         let idp = index.and_then(|index| Some((index, self.idps.get(index)?)));
         let (index, idp) =
             idp.ok_or_else(|| OAuthError::invalid_request("no such identity provider is configured to log in at"))?;
@@ -161,15 +169,16 @@ impl Issuer {
         self.check_standing(&verified.principal, None)?;
         let ends = self.end_of(&verified);
         let source = Source { idp: said.refresh_token.map(|token| (login.idp, token)), ends };
-        self.give_code(login.request, verified.principal, source, now())
+        self.give_code(login.request, verified.principal, source, CALLBACK, now())
     }
 
     /// Sends the browser back to the program with a code.
-    fn give_code(
+    pub(super) fn give_code(
         &self,
         request: Request,
         principal: Principal,
         source: Source,
+        came_by: &str,
         now: Timestamp,
     ) -> Result<Response, OAuthError> {
         let Request { client_id, redirect_uri, challenge, state } = request;
@@ -184,7 +193,7 @@ impl Issuer {
             .codes
             .put(SecretHash::of(&code), good, now.plus_millis(CODE_MILLIS), now)
             .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
-        redirect(&url, Some(&format!("{COOKIE}=; Path={CALLBACK}; Max-Age=0; HttpOnly; SameSite=Lax")))
+        redirect(&url, Some(&format!("{COOKIE}=; Path={came_by}; Max-Age=0; HttpOnly; SameSite=Lax")))
     }
 
     /// RFC 6749 §4.1.3 and RFC 7636 §4.6. A code that comes twice ends what came of it.
@@ -220,15 +229,22 @@ impl Issuer {
         self.begin(principal, source, &client, sid, now)
     }
 
-    /// The page on which somebody chooses where to log in.
-    fn choices(&self, query: &str) -> Response {
-        let links = self.idps.iter().map(|idp| {
-            let mut more = form_urlencoded::Serializer::new(format!("{query}&"));
-            more.append_pair("idp", &idp.issuer().issuer);
-            format!("<li><a href=\"/authorize?{}\">{}</a></li>", escape(&more.finish()), escape(idp.label()))
-        });
-        html(StatusCode::OK, "Log in", &format!("<ul>{}</ul>", links.collect::<String>()))
+    /// Where people can log in: the name that says which, and what the page calls it.
+    fn providers(&self) -> Vec<(&str, &str)> {
+        let oidc = self.idps.iter().map(|idp| (idp.issuer().issuer.as_str(), idp.label()));
+        let saml = self.saml.iter().flat_map(|saml| saml.entity_ids()).map(|id| (id, id));
+        oidc.chain(saml).collect()
     }
+}
+
+/// The page on which somebody chooses where to log in.
+fn choices(query: &str, providers: &[(&str, &str)]) -> Response {
+    let links = providers.iter().map(|(name, label)| {
+        let mut more = form_urlencoded::Serializer::new(format!("{query}&"));
+        more.append_pair("idp", name);
+        format!("<li><a href=\"/authorize?{}\">{}</a></li>", escape(&more.finish()), escape(label))
+    });
+    html(StatusCode::OK, "Log in", &format!("<ul>{}</ul>", links.collect::<String>()))
 }
 
 fn check_request(form: &Form) -> Result<Request, OAuthError> {
@@ -273,12 +289,12 @@ fn is_loopback(url: &Url) -> bool {
         && url.fragment().is_none()
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-fn redirect(url: &Url, cookie: Option<&str>) -> Result<Response, OAuthError> {
+pub(super) fn redirect(url: &Url, cookie: Option<&str>) -> Result<Response, OAuthError> {
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| OAuthError::server_error("no usable URL"));
     let mut response = (StatusCode::SEE_OTHER, [(header::CACHE_CONTROL, "no-store")]).into_response();
     response.headers_mut().insert(header::LOCATION, value(url.as_str())?);
@@ -289,7 +305,7 @@ fn redirect(url: &Url, cookie: Option<&str>) -> Result<Response, OAuthError> {
     Ok(response)
 }
 
-fn page(status: StatusCode, title: &str, text: &str) -> Response {
+pub(super) fn page(status: StatusCode, title: &str, text: &str) -> Response {
     html(status, title, &format!("<p>{}</p>", escape(text)))
 }
 

@@ -189,6 +189,7 @@ pub struct UpstreamTls {
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
     /// The OIDC providers.
+    #[serde(default)]
     pub issuers: Vec<IssuerConfig>,
     /// SAML 2.0 providers that people log in at through `tokens`.
     #[serde(default)]

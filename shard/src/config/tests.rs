@@ -155,6 +155,30 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "limits.frame_byte_max",
         "did you mean `frame_bytes_max`",
     ),
+    (
+        "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nidentity: { saml: [{ entity_id: idp, metadata_file: ca.pem }] }",
+        "identity.saml[0]",
+        "needs `tokens`",
+    ),
+    (
+        "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nidentity: { saml: [{ entity_id: idp, metadata_file: none }] }",
+        "identity.saml[0].metadata_file",
+        "cannot read",
+    ),
+    (
+        "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nidentity: { saml: [{ entity_id: idp, metadata_url: 'http://idp.example.com/' }] }",
+        "identity.saml[0].metadata_url",
+        "https://",
+    ),
+    (
+        "policy_file: policy.yaml",
+        "policy_file: policy.yaml\nidentity: { issuers: [{ issuer: 'https://idp', audiences: [a], algorithms: [ES256] }], saml: [{ entity_id: 'https://idp', metadata_file: ca.pem }] }",
+        "identity.saml[0].entity_id",
+        "twice",
+    ),
     ("policy_file: policy.yaml", "policy_file: policy.yaml\nlog: { level: loud }", "log.level", "`loud`"),
     ("policy_file: policy.yaml", "policy_file: policy.yaml\ncontrol: { bind: 9644 }", "control.bind", "socket address"),
     (

@@ -9,7 +9,7 @@
 //! 2. `keys`: signing keys and their rotation.
 //! 3. `accounts`: service accounts and how clients authenticate.
 //! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on.
-//! 5. `login`: people in browsers, with `idp` (the provider they log in at).
+//! 5. `login`: people in browsers, with `idp` (the provider they log in at), or `saml` where it speaks that.
 //! 6. `revoke`: the end of tokens, and questions about them.
 
 pub mod accounts;
@@ -362,6 +362,13 @@ impl Issuer {
         self.note(event);
     }
 
+    /// What a token may be asked for with.
+    fn grant_types(&self) -> Vec<&'static str> {
+        let mut types = vec!["client_credentials", "authorization_code", "refresh_token", token::TOKEN_EXCHANGE];
+        types.extend(self.saml.is_some().then_some(token::SAML_BEARER));
+        types
+    }
+
     /// Whether `client` at `peer` may try.
     fn admit(&self, peer: IpAddr, client: &str, what: &str) -> Result<(), OAuthError> {
         match lock(&self.throttle).ask(peer, client, now()) {
@@ -400,7 +407,7 @@ async fn discovery(State(issuer): State<Arc<Issuer>>) -> Response {
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-        "grant_types_supported": token::GRANT_TYPES,
+        "grant_types_supported": issuer.grant_types(),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [config.algorithm.name()],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],

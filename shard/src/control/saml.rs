@@ -27,6 +27,7 @@ use tidegate_policy::identity::saml::request::{LoginRequest, service_provider_me
 use tidegate_policy::identity::saml::{
     Expected, Metadata, ReplayCache, SamlConfig, SamlError, VerifiedAssertion, verify_assertion, verify_response,
 };
+use tokio::sync::Notify;
 
 use super::tls;
 use super::watch::Watch;
@@ -37,8 +38,8 @@ const USED_MAX: usize = 100_000;
 const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often metadata is fetched anew: a provider announces its next key days ahead.
 const REFRESH: Duration = Duration::from_secs(3600);
-/// How soon after a failure.
-const RETRY: Duration = Duration::from_secs(30);
+/// How soon after a failure, and how soon at the earliest for a response that no known key signed.
+const RETRY: Duration = Duration::from_secs(10);
 /// How often files are looked at.
 const POLL: Duration = Duration::from_secs(1);
 /// How long one fetch may take.
@@ -63,6 +64,8 @@ struct Provider {
     config: SamlConfig,
     metadata: ArcSwapOption<Metadata>,
     client: Option<reqwest::Client>,
+    /// Told when a signature was by no known key: the provider may have another one by now.
+    stale: Notify,
 }
 
 /// A login that a browser is sent away for.
@@ -100,7 +103,7 @@ impl ServiceProvider {
                 None => None,
             };
             let metadata = ArcSwapOption::from(metadata.map(Arc::new));
-            providers.push(Provider { config: config.clone(), metadata, client });
+            providers.push(Provider { config: config.clone(), metadata, client, stale: Notify::new() });
         }
         let (key, certificate) = open_key(directory).map_err(|error| {
             wrong.push(format!("SAML: {error:#}"));
@@ -183,8 +186,9 @@ impl ServiceProvider {
             in_response_to: Some(request_id),
             now,
         };
-        let verified = verify_response(xml, &provider.config, &metadata, &expected)?;
-        self.take(verified, now)
+        let verified = verify_response(xml, &provider.config, &metadata, &expected);
+        provider.note_stale(&verified);
+        self.take(verified?, now)
     }
 
     /// An assertion at the token endpoint, base64url as RFC 7522 §2.1 has it.
@@ -205,6 +209,7 @@ impl ServiceProvider {
         for provider in &self.providers {
             let verified =
                 provider.known().and_then(|metadata| verify_assertion(xml, &provider.config, &metadata, &expected));
+            provider.note_stale(&verified);
             match verified {
                 Ok(verified) => return self.take(verified, now),
                 // A wrong key is what a document of another provider looks like as well.
@@ -243,6 +248,12 @@ impl Provider {
         self.metadata.load_full().ok_or_else(unknown)
     }
 
+    fn note_stale(&self, verified: &Result<VerifiedAssertion, SamlError>) {
+        if matches!(verified, Err(SamlError::Signature(_))) {
+            self.stale.notify_one();
+        }
+    }
+
     async fn keep(&self) {
         match (&self.config.metadata_file, &self.config.metadata_url, &self.client) {
             (Some(file), ..) => self.keep_file(file).await,
@@ -250,7 +261,8 @@ impl Provider {
                 let fetched =
                     fetch(client, url).await.and_then(|xml| Ok(Metadata::parse(&xml, &self.config.entity_id)?));
                 let wait = if self.took(fetched) { REFRESH } else { RETRY };
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(RETRY).await;
+                let _ = tokio::time::timeout(wait - RETRY, self.stale.notified()).await;
             },
             _ => {}
         }

@@ -21,9 +21,10 @@ use crate::control::now;
 use crate::tokens::Claims;
 use crate::tokens::claims::Vouched;
 
-/// What may be asked with.
-pub(super) const GRANT_TYPES: [&str; 4] =
-    ["client_credentials", "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"];
+/// RFC 8693.
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 7522.
+pub(super) const SAML_BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 /// The scope of every token.
 pub(super) const SCOPE: &str = "kafka";
 
@@ -100,8 +101,8 @@ impl Issuer {
             "client_credentials" => self.client_credentials(asked),
             "authorization_code" => self.redeem_code(asked).await,
             "refresh_token" => self.refresh(asked).await,
-            "urn:ietf:params:oauth:grant-type:token-exchange" => self.exchange(asked).await,
-            "urn:ietf:params:oauth:grant-type:saml2-bearer" => self.saml_bearer(asked),
+            TOKEN_EXCHANGE => self.exchange(asked).await,
+            SAML_BEARER => self.saml_bearer(asked),
             _ => Err(OAuthError::new(
                 StatusCode::BAD_REQUEST,
                 "unsupported_grant_type",

@@ -5,7 +5,7 @@
 //! and a client that touches a hundred thousand partitions must not be able to stop the evidence.
 
 use prost::Message as _;
-use tidegate_core::event::{Entry, Event, ResourceUse};
+use tidegate_core::event::{Entry, Event, ResourceUse, SubjectTags};
 
 use crate::format::{FRAME_HEADER_BYTES, FrameType, begin_frame, finish_frame};
 
@@ -27,12 +27,17 @@ pub(crate) fn append_event(buffer: &mut Vec<u8>, event: &impl Entry, sequence: u
     finish_frame(buffer, start);
 }
 
-/// A copy of `event` that encodes to at most `bytes_max`: as many resources as fit and the mark that
-/// some are missing; where even that is too much, without lists and with its texts cut.
+/// A copy of `event` that encodes to at most `bytes_max`: as many resources as fit, then as many tags of
+/// subjects, and the marks that some are missing; where even that is too much, without lists and with its
+/// texts cut.
 fn cut(event: &Event, bytes_max: usize) -> Event {
-    let mut left = Event { resources: Vec::new(), resources_cut: true, ..event.clone() };
+    let mut left = Event { resources: Vec::new(), resources_cut: true, subjects: Vec::new(), ..event.clone() };
+    let tags: u64 = event.subjects.iter().map(|group| group.iter().count() as u64).sum();
+    // Room for the number, whatever it will be.
+    left.subjects_cut = if event.subjects.is_empty() { event.subjects_cut } else { u64::MAX };
     let mut bytes = left.encoded_len();
-    if bytes > bytes_max {
+    let keeps_findings = bytes <= bytes_max;
+    if !keeps_findings {
         left.groups.clear();
         left.findings.clear();
         left.upstream_errors.clear();
@@ -58,7 +63,53 @@ fn cut(event: &Event, bytes_max: usize) -> Event {
         }
         left.resources.push(resource.clone());
     }
+    left.resources_cut = event.resources_cut || left.resources.len() < event.resources.len();
+    // Tags name their finding, so they go where those go.
+    if keeps_findings {
+        left.subjects = cut_tags(&event.subjects, bytes_max.saturating_sub(left.encoded_len()));
+    }
+    let kept: u64 = left.subjects.iter().map(|group| group.iter().count() as u64).sum();
+    left.subjects_cut = event.subjects_cut.saturating_add(tags - kept);
     left
+}
+
+/// The groups of tags that fit into `room` bytes of an event, the last one in part.
+fn cut_tags(groups: &[SubjectTags], mut room: usize) -> Vec<SubjectTags> {
+    let mut kept = Vec::new();
+    for group in groups {
+        let whole = subjects_bytes(group);
+        if whole <= room {
+            room -= whole;
+            kept.push(group.clone());
+            continue;
+        }
+        // What a group takes beside its postings is at most what the whole one takes beside them.
+        let beside = whole - group.postings.len();
+        let mut postings = group.iter();
+        while postings.next().is_some() && group.postings.len() - postings.rest().len() + beside <= room {}
+        let mut part = group.clone();
+        part.postings.truncate(group.postings.len() - postings.rest().len());
+        while subjects_bytes(&part) > room && !part.postings.is_empty() {
+            let last = part.iter().count() - 1;
+            let bytes = {
+                let mut rest = part.iter();
+                rest.by_ref().take(last).for_each(drop);
+                rest.rest().len()
+            };
+            part.postings.truncate(part.postings.len() - bytes);
+        }
+        if !part.postings.is_empty() {
+            kept.push(part);
+        }
+        break;
+    }
+    kept
+}
+
+/// Bytes that one group takes within an event: tag, length and message.
+fn subjects_bytes(group: &SubjectTags) -> usize {
+    let message = group.encoded_len();
+    2 + prost::length_delimiter_len(message) + message
 }
 
 /// Bytes that one resource takes within an event: tag, length and message.
@@ -82,7 +133,7 @@ fn cut_text(text: &mut String) {
 mod tests {
     use super::*;
     use crate::format::{Parsed, parse_frame};
-    use tidegate_core::event::FindingCount;
+    use tidegate_core::event::{FindingCount, push_posting};
 
     fn resource(n: usize) -> ResourceUse {
         ResourceUse {
@@ -90,6 +141,31 @@ mod tests {
             name: format!("orders-{n}"),
             partition: Some(n as i32),
             ..Default::default()
+        }
+    }
+
+    fn tags(count: i64) -> SubjectTags {
+        let mut tags = SubjectTags { base_offset: Some(1 << 40), ..SubjectTags::default() };
+        (0..count).for_each(|n| push_posting(&mut tags.postings, n + (1 << 40), n + 1 + (1 << 40), n as u64));
+        tags
+    }
+
+    #[test]
+    fn tags_are_cut_last_and_counted() {
+        let event = Event {
+            findings: vec![FindingCount { class: "email".into(), ..FindingCount::default() }],
+            resources: (0..10).map(resource).collect(),
+            subjects: vec![tags(50), tags(5_000), tags(9)],
+            ..Event::default()
+        };
+        for max in (ENTRY_BYTES_MIN..ENTRY_BYTES_MIN + 40).chain([FRAME_HEADER_BYTES + event.encoded_len()]) {
+            let cut = written(&event, max);
+            assert_eq!((cut.resources.len(), cut.resources_cut), (10, false));
+            let kept: Vec<(i64, u64)> = cut.subjects.iter().flatten().collect();
+            let all: Vec<(i64, u64)> = event.subjects.iter().flatten().collect();
+            assert_eq!(kept[..], all[..kept.len()], "the first ones, in order");
+            assert_eq!(cut.subjects_cut as usize, all.len() - kept.len());
+            assert!(cut.subjects_cut == 0 || (700..1000).contains(&kept.len()), "{} at {max}", kept.len());
         }
     }
 
@@ -158,8 +234,11 @@ mod tests {
             response_bytes: u64::MAX,
             broker: i32::MIN,
             resources_cut: false,
+            subjects: vec![tags(100_000)],
+            subjects_cut: 5,
         };
         let cut = written(&event, ENTRY_BYTES_MIN);
         assert!(cut.resources_cut && cut.principal.ends_with("ä…") && cut.policy_version == u64::MAX);
+        assert_eq!((cut.subjects.len(), cut.subjects_cut), (0, 100_005), "without findings there are no tags");
     }
 }

@@ -37,6 +37,8 @@ const ORIGIN_START: usize = 64;
 const ROOT_START: usize = 320;
 const TREE_START: usize = 352;
 const SIGNER_START: usize = 2464;
+/// Epoch and check of the key of subjects' tags.
+const INDEX_KEY_START: usize = 2408;
 /// The end of the last field; zeros from there to the CRC.
 const FIELDS_END: usize = 2760;
 const CRC_START: usize = HEADER_BYTES - 4;
@@ -62,6 +64,17 @@ pub struct Header {
     pub tree: CompactRange,
     /// The key that signs checkpoints from here on, where one does.
     pub signer: Option<VerifierKey>,
+    /// Which key made the tags of subjects in it, where entries have some.
+    pub index_key: Option<IndexKeyId>,
+}
+
+/// Which key made tags of subjects, without the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexKeyId {
+    /// Its epoch, from 1.
+    pub epoch: u32,
+    /// Tells it apart from other gateways' keys of the same epoch.
+    pub check: [u8; 8],
 }
 
 /// Why a header page is not one.
@@ -123,6 +136,12 @@ impl Header {
         page.resize(ROOT_START, 0);
         page.extend_from_slice(&self.tree.root());
         page.extend_from_slice(&self.tree.encode());
+        page.resize(INDEX_KEY_START, 0);
+        if let Some(key) = self.index_key {
+            page.extend_from_slice(&key.epoch.to_le_bytes());
+            page.extend_from_slice(&[0; 4]);
+            page.extend_from_slice(&key.check);
+        }
         page.resize(SIGNER_START, 0);
         // A name that does not fit is refused when the log is opened.
         if let Some(key) = self.signer.as_ref().filter(|key| key.name().len() <= ORIGIN_BYTES_MAX) {
@@ -192,8 +211,16 @@ impl Header {
             return Err(HeaderError::Malformed("bytes other than zero where nothing is defined"));
         }
         let signer = parse_signer(page)?;
-        Ok(Self { origin, shard, number, first_sequence, created_micros, segment_bytes, tree, signer })
+        let index_key = parse_index_key(page);
+        Ok(Self { origin, shard, number, first_sequence, created_micros, segment_bytes, tree, signer, index_key })
     }
+}
+
+fn parse_index_key(page: &[u8; HEADER_BYTES]) -> Option<IndexKeyId> {
+    let mut fields = Fields(&page[INDEX_KEY_START..]);
+    let epoch = u32::from_le_bytes(fields.take());
+    let _reserved: [u8; 4] = fields.take();
+    (epoch != 0).then(|| IndexKeyId { epoch, check: fields.take() })
 }
 
 fn parse_signer(page: &[u8; HEADER_BYTES]) -> Result<Option<VerifierKey>, HeaderError> {
@@ -464,6 +491,7 @@ mod tests {
                 tree
             },
             signer: Some(VerifierKey::new("gw", [0xab; 32]).unwrap()),
+            index_key: Some(IndexKeyId { epoch: 3, check: [7; 8] }),
         }
     }
 
@@ -492,12 +520,14 @@ mod tests {
         assert_eq!(page[320..352], header().tree.root());
         assert_eq!(page[352..360], 3u64.to_le_bytes());
         assert_eq!(page[392..424], [3; 32]);
-        assert!(page[424..2464].iter().all(|byte| *byte == 0));
+        assert!(page[424..2408].iter().all(|byte| *byte == 0));
+        assert_eq!(page[2408..2424], [3, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
+        assert!(page[2424..2464].iter().all(|byte| *byte == 0));
         assert_eq!(page[2464..2472], 2u64.to_le_bytes());
         assert_eq!(page[2472..2504], [0xab; 32]);
         assert_eq!(&page[2504..2506], b"gw");
         assert!(page[2506..4092].iter().all(|byte| *byte == 0));
-        let unsigned = Header { signer: None, ..header() };
+        let unsigned = Header { signer: None, index_key: None, ..header() };
         assert_eq!(Header::parse(&unsigned.encode()), Ok(unsigned));
         assert_eq!(Header::parse(&page), Ok(header()));
     }

@@ -116,6 +116,11 @@ struct View<'a> {
     resources_cut: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<FindingView<'a>>,
+    /// How many; the tags themselves say nothing to anybody without the key.
+    #[serde(skip_serializing_if = "is_zero")]
+    subject_tags: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    subject_tags_cut: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstream_errors: Vec<ErrorView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,6 +202,8 @@ impl<'a> View<'a> {
             resources: event.resources.iter().map(ResourceView::new).collect(),
             resources_cut: event.resources_cut,
             findings: event.findings.iter().map(FindingView::new).collect(),
+            subject_tags: event.subjects.iter().map(|group| group.iter().count() as u64).sum(),
+            subject_tags_cut: event.subjects_cut,
             upstream_errors: event.upstream_errors.iter().map(|code| ErrorView::new(*code)).collect(),
             broker: exchange.then_some(event.broker),
             request_bytes: counted(event.request_bytes),
@@ -244,6 +251,11 @@ impl ErrorView {
     fn new(code: i32) -> Self {
         kafka_error_name(code).map_or(Self::Code(code), Self::Name)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -29,8 +29,8 @@ use tidegate_core::words::Timestamp;
 use crate::directory::{fill_with_zeros, segment_path, shard_directory, sync_directory};
 use crate::entry::{ENTRY_BYTES_MIN, append_event};
 use crate::format::{
-    CHECKPOINT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, FrameType, HEADER_BYTES, Header, ORIGIN_BYTES_MAX,
-    SEAL_FRAME_BYTES, Seal, begin_frame, finish_frame,
+    CHECKPOINT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, FrameType, HEADER_BYTES, Header, IndexKeyId,
+    ORIGIN_BYTES_MAX, SEAL_FRAME_BYTES, Seal, begin_frame, finish_frame,
 };
 use crate::note::Signer;
 use crate::recover::{Last, RecoverError, Recovery, recover, remove_prepared};
@@ -70,6 +70,8 @@ pub struct LogOptions {
     pub checkpoint_interval: Duration,
     /// After how many entries one is due, however early.
     pub checkpoint_entries_max: u64,
+    /// Which key makes the tags of subjects in entries, where they have some.
+    pub index_key: Option<IndexKeyId>,
 }
 
 impl Default for LogOptions {
@@ -81,6 +83,7 @@ impl Default for LogOptions {
             signer: None,
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_entries_max: 100_000,
+            index_key: None,
         }
     }
 }
@@ -256,6 +259,7 @@ impl ShardLog {
                     segment_bytes: options.segment_bytes,
                     tree: CompactRange::default(),
                     signer: key.clone(),
+                    index_key: options.index_key,
                 };
                 let next = preparing.take().map_err(io)?;
                 (begin(&directory, &next, header).map_err(io)?, false)
@@ -265,6 +269,8 @@ impl ShardLog {
 
         let other_origin = segment.header.origin != origin;
         recovery.origin_before = other_origin.then(|| segment.header.origin.clone());
+        // A segment's tags are of one key.
+        let other_index_key = segment.header.index_key != options.index_key;
         let other_signer = segment.header.signer != key;
         recovery.signer_before = segment.header.signer.clone().filter(|_| other_signer);
         // Recovery has synced what it found.
@@ -290,7 +296,7 @@ impl ShardLog {
             notary,
             _lock: lock,
         };
-        if sealed || other_origin || other_signer {
+        if sealed || other_origin || other_signer || other_index_key {
             log.rotate().map_err(io)?;
         }
         Ok((log, recovery))
@@ -508,6 +514,7 @@ impl ShardLog {
             created_micros: self.last_time_micros,
             segment_bytes: self.options.segment_bytes,
             signer: self.options.signer.as_ref().map(|signer| signer.verifier().clone()),
+            index_key: self.options.index_key,
             tree,
         };
         let begun = self.seal(header.tree.root()).and_then(|()| begin(&self.directory, &next, header));
@@ -560,10 +567,12 @@ impl ShardLog {
     /// header and the size that the next one would have had.
     fn renew_empty(&mut self) -> io::Result<()> {
         let signer = self.options.signer.as_ref().map(|signer| signer.verifier().clone());
+        let index_key = self.options.index_key;
         let Segment { file, header, offset, capacity, sealed, .. } = &mut self.segment;
         let wanted = self.options.segment_bytes.max(*capacity);
         fill_with_zeros(file, *capacity, wanted)?;
-        let renewed = Header { origin: self.origin.clone(), segment_bytes: wanted, signer, ..header.clone() };
+        let renewed =
+            Header { origin: self.origin.clone(), segment_bytes: wanted, signer, index_key, ..header.clone() };
         file.write_all_at(&renewed.encode(), 0)?;
         if *sealed {
             // Nobody seals an empty segment, but nothing says that one cannot be found.

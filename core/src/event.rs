@@ -3,13 +3,15 @@
 //!
 //! Encoded as Protocol Buffers: field numbers never change meaning and unknown fields are skipped,
 //! so evidence stays readable for years and to anybody with the schema. Personal data found in
-//! payloads never enters: only its class and count.
+//! payloads never enters: only its class and count, and keyed tags of values ([`SubjectTags`]).
 
 use prost::Message;
 
 mod exchange;
+mod subjects;
 
 pub use exchange::{ExchangeEntry, Touched};
+pub use subjects::{Postings, SubjectTags, push_posting};
 
 /// What can be appended to the evidence: an [`Event`], or what stands for one and encodes alike.
 pub trait Entry {
@@ -109,6 +111,12 @@ pub struct Event {
     /// The approval that the entry is part of the story of; empty where there is none.
     #[prost(string, tag = "23")]
     pub approval: String,
+    /// Whose data was found, as keyed tags; the key is that of the segment's epoch.
+    #[prost(message, repeated, tag = "24")]
+    pub subjects: Vec<SubjectTags>,
+    /// Tags that are missing in `subjects` because a limit was reached.
+    #[prost(uint64, tag = "25")]
+    pub subjects_cut: u64,
 }
 
 /// What kind of entry this is.

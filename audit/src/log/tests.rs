@@ -373,6 +373,7 @@ fn files_that_are_no_segments_stop_the_opening_and_stay() {
         segment_bytes: 1 << 16,
         tree: CompactRange::default(),
         signer: None,
+        index_key: None,
     }
     .encode();
     let other_name = newer.clone();

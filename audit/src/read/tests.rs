@@ -18,6 +18,7 @@ fn header(first_sequence: u64) -> Vec<u8> {
         segment_bytes: 1 << 16,
         tree: CompactRange::default(),
         signer: None,
+        index_key: None,
     }
     .encode()
 }

@@ -158,7 +158,13 @@ fn alice() -> Principal {
 
 fn verify(token: &str) -> Result<Verified, TokenError> {
     match token {
-        "good" => Ok(Verified { principal: alice(), expires: NOW.plus_millis(1000), token_id: None, session: None }),
+        "good" => Ok(Verified {
+            principal: alice(),
+            issuer: alice().issuer,
+            expires: NOW.plus_millis(1000),
+            token_id: None,
+            session: None,
+        }),
         "newkey" => Err(TokenError::UnknownKey { issuer: Arc::from("https://id.example"), kid: "k2".to_owned() }),
         _ => Err(TokenError::Expired { at: NOW }),
     }

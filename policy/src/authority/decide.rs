@@ -393,8 +393,8 @@ impl Asking<'_> {
         if keys.len() >= 100 || key.public_jwk.len() > 16 * 1024 {
             return Err(Refusal::new(Kind::TooMany, "too many keys are published, or this one is too large"));
         }
-        // The first key has nobody to tell: before it no token could be verified.
-        if !keys.is_empty() && key.not_before < self.now.plus_millis(KEY_NOTICE_MILLIS) {
+        // The first of its algorithm has nobody to tell: before it no token of that kind could be verified.
+        if keys.values().any(|known| known.algorithm == key.algorithm) && key.not_before < self.now.plus_millis(KEY_NOTICE_MILLIS) {
             return Err(Refusal::new(Kind::Malformed, "a key is published at least an hour before it signs"));
         }
         Ok(Change::KeyPublished(key))

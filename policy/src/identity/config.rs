@@ -127,6 +127,11 @@ pub struct IssuerConfig {
     /// compared as JSON text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Its tokens pass on the word of others: `idp` names the issuer and the subject there (`iss`, `sub`) that the
+    /// principal is. So for the gateway's own issuer only, and never read from a file: whoever may say this may be
+    /// anybody.
+    #[serde(skip)]
+    pub passes_on: bool,
 }
 
 fn default_algorithms() -> Vec<SigningAlgorithm> {
@@ -166,6 +171,7 @@ impl IssuerConfig {
             groups_claim: default_groups_claim(),
             groups_prefix: String::new(),
             required_claims: BTreeMap::new(),
+            passes_on: false,
         }
     }
 

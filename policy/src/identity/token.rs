@@ -28,6 +28,8 @@ const TOKEN_ID_BYTES_MAX: usize = 256;
 pub struct Verified {
     /// Who it is.
     pub principal: Principal,
+    /// Whose token it is (`iss`). The principal's issuer but where the gateway passes on another's word.
+    pub issuer: Arc<str>,
     /// From when the token is no longer accepted: `exp` and the issuer's leeway.
     pub expires: Timestamp,
     /// The token's id (`jti`), where it has one of at most 256 bytes.
@@ -176,8 +178,17 @@ fn check_claims(claims: &Map<String, Value>, issuer: &Issuer, now: Timestamp) ->
         // Nobody may be called what the unauthenticated are called.
         return Err(invalid(&config.principal_claim));
     }
+    let (vouched_by, subject) = match claims.get("idp").filter(|_| config.passes_on) {
+        // Whoever comes with a token of ours is the same principal as with the one that it rests on: for policy,
+        // grants, revocations, and for whom nobody but he himself is.
+        Some(idp) => {
+            let idp = idp.as_object().ok_or_else(|| invalid("idp"))?;
+            (Arc::from(name_in(idp, "iss").map_err(|_| invalid("idp"))?), name_in(idp, "sub").map_err(|_| invalid("idp"))?)
+        }
+        None => (issuer.name.clone(), subject),
+    };
     let principal = Principal {
-        issuer: issuer.name.clone(),
+        issuer: vouched_by,
         subject: Arc::from(subject),
         name: Arc::from(name),
         groups: groups(claims, config)?,
@@ -185,7 +196,7 @@ fn check_claims(claims: &Map<String, Value>, issuer: &Issuer, now: Timestamp) ->
     let token_id = claims.get("jti").and_then(Value::as_str).filter(|id| id.len() <= TOKEN_ID_BYTES_MAX).map(Arc::from);
     let session = claims.get("sid").and_then(Value::as_str).filter(|id| id.len() <= TOKEN_ID_BYTES_MAX);
     let session = session.map(|id| Arc::from(id.to_lowercase()));
-    Ok(Verified { principal, expires, token_id, session })
+    Ok(Verified { principal, issuer: issuer.name.clone(), expires, token_id, session })
 }
 
 /// `exp` is required, `nbf` holds where it stands (RFC 7519 §4.1.4, §4.1.5).

@@ -366,7 +366,10 @@ impl Server {
 
     fn done(&self, path: &[&str], body: &impl serde::Serialize) -> Result<(), Failure> {
         let (done, json): (Done, _) = self.call(&Method::POST, path, &NONE, Some(body))?;
-        self.show(&json, |out| writeln!(out, "{} (control log entry {})", done.event.replace('_', " "), done.sequence))
+        self.show(&json, |out| {
+            writeln!(out, "{} (control log entry {})", done.event.replace('_', " "), done.sequence)?;
+            done.remark.iter().try_for_each(|remark| writeln!(out, "{remark}"))
+        })
     }
 
     fn show(

@@ -144,6 +144,7 @@ impl Tokens {
         IssuerConfig {
             algorithms: vec![SigningAlgorithm::ES256, SigningAlgorithm::EdDSA],
             leeway_seconds: LEEWAY_SECONDS,
+            passes_on: true,
             ..IssuerConfig::new(&self.issuer, &self.audience)
         }
     }

@@ -8,12 +8,14 @@
 //! 1. `oauth`: forms and errors; `shelf`, `throttle`: bounded stores, and who failed too often.
 //! 2. `keys`: signing keys and their rotation.
 //! 3. `accounts`: service accounts and how clients authenticate.
-//! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on.
+//! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on, which
+//!    `families` keeps.
 //! 5. `login`: people in browsers, with `idp` (the provider they log in at), or `saml` where it speaks that.
 //! 6. `revoke`: the end of tokens, and questions about them.
 
 pub mod accounts;
 mod exchange;
+mod families;
 mod idp;
 mod keys;
 mod login;
@@ -73,7 +75,7 @@ pub struct Issuer {
     accounts: ArcSwap<Accounts>,
     used_assertions: Mutex<Shelf<accounts::AssertionId, ()>>,
     throttle: Mutex<Throttle>,
-    families: Mutex<refresh::Families>,
+    families: Mutex<families::Families>,
     logins: Mutex<login::Logins>,
     idps: Vec<idp::Idp>,
     /// Providers that speak SAML, where there are any.
@@ -129,6 +131,8 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
     if !wrong.is_empty() {
         return Err(wrong);
     }
+    let (families, damaged) = families::Families::open(&config.authority.directory, now())
+        .map_err(|error| vec![format!("logins in {}: {error}", config.authority.directory.display())])?;
     let issuer = Arc::new(Issuer {
         config: tokens.clone(),
         shared: shared.clone(),
@@ -138,13 +142,17 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
         accounts: ArcSwap::from_pointee(accounts),
         used_assertions: Mutex::new(accounts::used_assertions()),
         throttle: Mutex::default(),
-        families: Mutex::default(),
+        families: Mutex::new(families),
         logins: Mutex::default(),
         idps,
         saml: saml.map(Arc::new),
         authority: OnceLock::new(),
     });
     issuer.turn_keys().map_err(|error| vec![format!("{error:#}")])?;
+    if let Some(detail) = damaged {
+        tracing::error!("{detail}");
+        issuer.note(Event { detail, ..issuer.event(Kind::Reconfigured, Outcome::Malformed, now()) });
+    }
     Ok(Some(issuer))
 }
 
@@ -218,9 +226,11 @@ impl Issuer {
 
     /// Looks at the keys when something is due.
     async fn keep_keys(self: Arc<Self>) {
-        // What the log knows already it refuses; what was made just before a crash, or just now, it learns.
+        // What was made just before a crash, or just now, the log learns.
         let entries = lock(&self.ring).entries().to_vec();
-        for entry in entries {
+        let known = self.authority.get().map(authority::Handle::read);
+        let known = |kid: &str| known.as_ref().is_some_and(|state| state.keys().contains_key(kid));
+        for entry in entries.into_iter().filter(|entry| !known(entry.key.kid())) {
             self.log_key(&Change::Published(entry)).await;
         }
         loop {
@@ -279,7 +289,7 @@ impl Issuer {
             Change::Retired(entry) => Command::RetireKey { kid: entry.key.kid().to_string() },
         };
         if let Err(error) = authority.submit(Actor::gateway(), command).await {
-            tracing::debug!("the control log does not take a key's event: {error}");
+            tracing::warn!("the control log does not take a key's event: {error}");
         }
     }
 

@@ -129,8 +129,12 @@ impl Session {
         if authentication.again {
             how.push_str(", anew");
         }
-        for (what, value) in [("token", authentication.token_id.as_deref()), ("with", self.client_software.as_deref())]
-        {
+        let parts = [
+            ("token", authentication.token_id.as_deref()),
+            ("login", self.login_session.as_deref()),
+            ("with", self.client_software.as_deref()),
+        ];
+        for (what, value) in parts {
             if let Some(value) = value {
                 how.push_str(&format!(", {what} {value}"));
             }

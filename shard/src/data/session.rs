@@ -385,6 +385,8 @@ impl Session {
             broker: self.broker(),
             since: now,
             expires: self.expires,
+            token_id: self.token_id.clone(),
+            login: self.login_session.clone(),
         };
         shard.shared.sessions.enter(shard.id, live);
     }

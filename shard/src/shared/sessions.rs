@@ -29,6 +29,10 @@ pub struct LiveSession {
     pub since: Timestamp,
     /// When what it authenticated with ends, where it does.
     pub expires: Option<Timestamp>,
+    /// The id of the token (`jti`) that it authenticated with.
+    pub token_id: Option<Arc<str>>,
+    /// The login session (`sid`) that the token is part of.
+    pub login: Option<Arc<str>>,
 }
 
 type Open = HashMap<SessionId, Arc<LiveSession>>;
@@ -98,6 +102,8 @@ mod tests {
             broker: -1,
             since: Timestamp(1),
             expires: None,
+            token_id: None,
+            login: None,
         };
         sessions.enter(1, session(2));
         sessions.enter(0, session(3));

@@ -51,7 +51,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 impl From<&authority::Done> for Done {
     fn from(done: &authority::Done) -> Self {
-        Self { sequence: done.sequence, event: done.change.kind().to_owned() }
+        Self { sequence: done.sequence, event: done.change.kind().to_owned(), remark: None }
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Caller {
     pub roles: Vec<Role>,
     /// The id of the token, where it has one.
     pub token_id: Option<Arc<str>>,
+    /// The login session that the token is part of, where it is part of one.
+    pub login: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -84,26 +86,26 @@ impl Admin {
             verified = verify(token, &self.shared.issuers.load(), now(), limits);
         }
         let verified = verified.map_err(|error| Problem::unauthenticated(error.to_string()))?;
-        self.caller(verified.principal, verified.token_id, None)
+        self.caller(verified.principal, verified.token_id, verified.session)
     }
 
     fn caller(
         &self,
         principal: Principal,
         token_id: Option<Arc<str>>,
-        session: Option<&str>,
+        login: Option<Arc<str>>,
     ) -> Result<Caller, Problem> {
         let policy = self.shared.policy.load();
         let standing = policy.standing();
         let revoked = standing
             .principal_revoked(&principal)
             .or_else(|| standing.token_revoked(token_id.as_deref()?))
-            .or_else(|| standing.session_revoked(session?));
+            .or_else(|| standing.session_revoked(login.as_deref()?));
         if let Some(reason) = revoked {
             return Err(Problem::unauthenticated(format!("revoked: {reason}")));
         }
         let roles = Role::ALL.into_iter().filter(|role| policy.has_role(&principal, *role)).collect();
-        Ok(Caller { actor: Actor::from(&principal), principal, roles, token_id })
+        Ok(Caller { actor: Actor::from(&principal), principal, roles, token_id, login })
     }
 }
 

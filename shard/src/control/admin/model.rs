@@ -504,6 +504,12 @@ pub struct SessionView {
     /// When it has to authenticate anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// The id (`jti`) of the token that it was opened with, where that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// The login (`sid`) that the token is part of, where it is part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 impl From<&LiveSession> for SessionView {
@@ -517,6 +523,8 @@ impl From<&LiveSession> for SessionView {
             broker: (session.broker >= 0).then_some(session.broker),
             since: rfc3339(session.since),
             expires: session.expires.and_then(until),
+            token_id: session.token_id.as_ref().map(ToString::to_string),
+            login: session.login.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -528,6 +536,9 @@ pub struct Done {
     pub sequence: u64,
     /// What happened, as the control log names it, for instance `session_revoked`.
     pub event: String,
+    /// What it does not do, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// What a reload did.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use tidegate_core::words::SessionId;
-use tidegate_policy::authority::{Actor, Command, Role};
+use tidegate_policy::authority::{Actor, Command, RefusalKind, Role};
 
 use super::Admin;
 use super::caller::Caller;
@@ -14,7 +14,9 @@ use super::model::{Done, Page, SessionView};
 use super::problem::Problem;
 use super::requests::{ListPage, Reason, RevokePrincipal, RevokeToken};
 use super::route::{Access, Route};
+use crate::control::authority::SubmitError;
 use crate::control::now;
+use crate::shared::LiveSession;
 
 /// Who sees the sessions of others.
 const SEE_ALL: &[Role] = &[Role::Admin, Role::Auditor, Role::Operator];
@@ -22,13 +24,16 @@ const SEE_ALL: &[Role] = &[Role::Admin, Role::Auditor, Role::Operator];
 const PRINCIPALS: Access = Access::Roles(&[Role::Admin, Role::Operator]);
 /// How long a token's revocation counts where nobody says when it ends: longer than any token should live.
 const TOKEN_MILLIS: i64 = 30 * 24 * 3600 * 1000;
+/// Said of a session whose credential cannot be told from others of its principal.
+const COMES_BACK: &str = "the connection is closed, but what it logged in with has no id (`jti`, `sid`) and can be used \
+                          again; revoke the principal to keep it out";
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::get::<Page<SessionView>>("/v1/sessions", "listSessions", "Open sessions, the oldest first")
             .query::<ListPage>()
             .handler(list),
-        Route::post::<Done>("/v1/sessions/{session}/revoke", "revokeSession", "End a session now")
+        Route::post::<Done>("/v1/sessions/{session}/revoke", "revokeSession", "End a session now, and what it was opened with")
             .body::<Reason>()
             .refuses(&[404, 409])
             .handler(revoke_session),
@@ -86,9 +91,33 @@ async fn revoke_session(
 ) -> Result<Json<Done>, Problem> {
     // A session that is not open may be one of a token that has not been used yet: its id may be any.
     let open = session_id(&session).and_then(|id| admin.shared.sessions.get(id));
-    let holder = open.map(|open| Actor::from(&*open.principal));
+    let holder = match &open {
+        Some(open) => Some(Actor::from(&*open.principal)),
+        // Whoever calls with a token of a login may end that very one.
+        None => (caller.login.as_deref() == Some(&*session.to_lowercase())).then(|| caller.actor.clone()),
+    };
+    let comes_back = open.as_ref().is_some_and(|open| open.token_id.is_none() && open.login.is_none());
+    // The connection alone would be made anew within the second, with the same token.
+    if let Some(command) = open.and_then(|open| credential(&open, &ask.reason)) {
+        match admin.authority.submit(caller.actor.clone(), command).await {
+            Err(SubmitError::Refused(refusal)) if refusal.kind == RefusalKind::NotPending => {}
+            done => drop(done?),
+        }
+    }
     let command = Command::RevokeSession { session, reason: ask.reason, holder };
-    admin.do_it(caller, command).await
+    let Json(done) = admin.do_it(caller, command).await?;
+    let remark = comes_back.then(|| COMES_BACK.to_owned());
+    Ok(Json(Done { remark, ..done }))
+}
+
+/// What revokes that with which a session was opened: the login that its token is part of, or the token.
+fn credential(open: &LiveSession, reason: &str) -> Option<Command> {
+    let (reason, holder) = (reason.to_owned(), Some(Actor::from(&*open.principal)));
+    if let Some(login) = &open.login {
+        return Some(Command::RevokeSession { session: login.to_string(), reason, holder });
+    }
+    let token_id = open.token_id.as_ref()?.to_string();
+    Some(Command::RevokeToken { token_id, until: now().plus_millis(TOKEN_MILLIS), reason, holder })
 }
 
 async fn revoke_token(

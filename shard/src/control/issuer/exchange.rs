@@ -48,11 +48,11 @@ impl Issuer {
             ID_TOKEN => self.verify_fresh(token, &|issuers| self.with_login_audiences(issuers)).await,
             _ => return Err(OAuthError::invalid_request("`subject_token_type` must be access_token, id_token or jwt")),
         }?;
-        if *verified.principal.issuer == *self.config.issuer {
+        if *verified.issuer == *self.config.issuer {
             // Otherwise a token of minutes would be good for ever.
             return Err(OAuthError::invalid_request("tokens of this gateway are refreshed, not exchanged"));
         }
-        self.check_standing(&verified.principal, None)?;
+        self.check_token(&verified)?;
         let ends = self.end_of(&verified);
         let sid = new_session();
         let minted = self.mint(&verified.principal, &client_id, &sid, ends, now)?;
@@ -63,7 +63,7 @@ impl Issuer {
     /// The `exp` of a verified token, without the leeway that its issuer is given.
     pub(super) fn end_of(&self, verified: &Verified) -> Timestamp {
         let issuers = self.shared.issuers.load();
-        let config = issuers.configs().find(|config| *config.issuer == *verified.principal.issuer);
+        let config = issuers.configs().find(|config| *config.issuer == *verified.issuer);
         let leeway = config.map_or(0, |config| i64::from(config.leeway_seconds));
         verified.expires.plus_millis(-leeway * 1000)
     }

@@ -243,7 +243,7 @@ impl Issuer {
             }
             _ => return Err(OAuthError::invalid_grant("the identity provider gave no id token")),
         };
-        if *verified.principal.issuer != *idp.issuer().issuer {
+        if *verified.issuer != *idp.issuer().issuer {
             return Err(OAuthError::invalid_grant("the id token is another provider's"));
         }
         Ok(verified)

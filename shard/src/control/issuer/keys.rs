@@ -3,7 +3,9 @@
 //!
 //! A key's life: published, for [`PUBLISHED_AHEAD`] at least; signing, until the next key's first use; served on, until
 //! the last token that it signed has ended; gone, its file too. When each step happens follows from the keys' own
-//! times, so a restart changes nothing. Of two keys of one algorithm the one whose first use came last signs.
+//! times, so a restart changes nothing. Of two keys of one algorithm the one whose first use came last signs. Where
+//! another algorithm is configured, its first key is published ahead like any other, and the keys of before sign on
+//! until then: only the very first start has keys that nobody could have fetched.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -78,6 +80,8 @@ pub(crate) struct KeyRing {
     algorithms: Vec<TokenAlgorithm>,
     rotation: Duration,
     entries: Vec<Entry>,
+    /// The first look at the clock.
+    since: Option<Timestamp>,
 }
 
 impl KeyRing {
@@ -109,7 +113,7 @@ impl KeyRing {
             }
         }
         entries.sort_by_key(|entry| entry.first_use);
-        Ok(Self { folder, algorithms, rotation, entries })
+        Ok(Self { folder, algorithms, rotation, entries, since: None })
     }
 
     /// Brings the ring up to `now`: makes keys that are missing or due, and drops those that have had their time.
@@ -118,10 +122,13 @@ impl KeyRing {
     /// A sentence; the ring is then as it was, and it is worth trying again.
     pub(crate) fn turn(&mut self, now: Timestamp) -> anyhow::Result<Vec<Change>> {
         let mut changes = Vec::new();
+        self.since.get_or_insert(now);
+        let is_first_start = self.entries.is_empty();
         for algorithm in self.algorithms.clone() {
             let newest = self.of(algorithm).last().map(|entry| entry.first_use);
             let first_use = match newest {
-                None => Some(now),
+                None if is_first_start => Some(now),
+                None => Some(now.plus_millis(millis(PUBLISHED_AHEAD))),
                 // Made an hour and more before it is due, or at once where that time was slept through.
                 Some(newest) => {
                     let due = newest.plus_millis(millis(self.rotation));
@@ -144,9 +151,11 @@ impl KeyRing {
         Ok(changes)
     }
 
-    /// The key that signs at `now`.
+    /// The key that signs at `now`: one of `algorithm`, or, where the first of it is not in use yet, one of another.
     pub(crate) fn signer(&self, algorithm: TokenAlgorithm, now: Timestamp) -> Option<&Arc<SigningKey>> {
-        self.of(algorithm).rfind(|entry| entry.first_use <= now).map(|entry| &entry.key)
+        let is_used = |entry: &&Entry| entry.first_use <= now;
+        let of_others = || self.entries.iter().rfind(is_used);
+        self.of(algorithm).rfind(is_used).or_else(of_others).map(|entry| &entry.key)
     }
 
     /// All keys, in the order of their first use.
@@ -183,7 +192,8 @@ impl KeyRing {
     }
 
     /// Whether nothing that this key signed can still be good: its successor has signed for long enough. Keys of an
-    /// algorithm that is configured no longer are past once they could have been rotated.
+    /// algorithm that is configured no longer may have signed until this process began, or until every algorithm that
+    /// is configured had a key in use.
     fn is_past(&self, entry: &Entry, now: Timestamp) -> bool {
         let successor = self
             .of(entry.key.algorithm())
@@ -191,7 +201,9 @@ impl KeyRing {
             .find(|first_use| *first_use > entry.first_use)
             .or_else(|| {
                 let unused = !self.algorithms.contains(&entry.key.algorithm());
-                unused.then(|| entry.first_use.plus_millis(millis(self.rotation)))
+                let firsts = self.algorithms.iter().map(|other| self.of(*other).next().map(|first| first.first_use));
+                let all_used = firsts.chain([self.since]).max().flatten();
+                all_used.filter(|_| unused)
             });
         successor.is_some_and(|successor| successor.plus_millis(millis(SERVED_AFTER)) <= now)
     }

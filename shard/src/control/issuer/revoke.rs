@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tidegate_core::event::{Kind, Outcome};
 use tidegate_core::words::{Principal, Timestamp};
 use tidegate_policy::authority::{Actor, Command};
-use tidegate_policy::identity::verify;
+use tidegate_policy::identity::{Verified, verify};
 
 use super::accounts::{Client, authenticate, claimed_name};
 use super::oauth::{Form, OAuthError, no_store};
-use super::refresh::Family;
+use super::families::Family;
 use super::token::known_client;
 use super::{Issuer, lock, name};
 use crate::control::listen::Peer;
@@ -54,6 +54,9 @@ pub(super) async fn introspect(
 
 type Refused = (String, OAuthError);
 
+/// By how much longer than a token says its revocation is kept, in milliseconds: more than the leeway that it has.
+const LEEWAY_MILLIS: i64 = 60_000;
+
 impl Issuer {
     async fn revoke(&self, headers: &HeaderMap, body: &[u8], peer: std::net::IpAddr) -> Result<(), Refused> {
         let (form, client) = self.client_of(headers, body, peer, "revoke")?;
@@ -66,10 +69,11 @@ impl Issuer {
         }
         let issuers = self.shared.issuers.load().clone();
         let Ok(verified) = verify(token, &issuers, now(), &self.limits) else { return Ok(()) };
-        let ours = *verified.principal.issuer == *self.config.issuer && said(token, "client_id") == Some(client_id);
+        let ours = *verified.issuer == *self.config.issuer && said(token, "client_id") == Some(client_id);
         if let (true, Some(jti)) = (ours, &verified.token_id) {
-            let sid = said(token, "sid").unwrap_or_default();
-            self.revoke_token(&verified.principal, &sid, jti, verified.expires, "the client asked for it").await;
+            let (sid, principal) = (verified.session.as_deref().unwrap_or_default(), &verified.principal);
+            let actor = Actor::from(principal);
+            self.revoke_token(&actor, principal, sid, jti, verified.expires, "the client asked for it").await;
         }
         Ok(())
     }
@@ -92,10 +96,7 @@ impl Issuer {
         let inactive = json!({ "active": false });
         let issuers = self.shared.issuers.load();
         let Ok(verified) = verify(token, &issuers, now(), &self.limits) else { return Ok(inactive) };
-        let sid = said(token, "sid");
-        if *verified.principal.issuer != *self.config.issuer
-            || self.is_revoked(&verified.principal, sid.as_deref(), verified.token_id.as_deref())
-        {
+        if *verified.issuer != *self.config.issuer || self.is_revoked(&verified) {
             return Ok(inactive);
         }
         let Some(Value::Object(mut claims)) = claims_of(token) else { return Ok(inactive) };
@@ -120,20 +121,33 @@ impl Issuer {
         Ok((form, client))
     }
 
-    /// A login has ended before its time: its last token ends too.
+    /// A login has ended before its time: its tokens end too.
     pub(super) async fn end_family(&self, family: &Family, reason: &str) {
-        let (jti, expires) = family.last_token();
-        self.revoke_token(family.principal(), family.sid(), jti, expires, reason).await;
+        let (now, principal) = (now(), family.principal());
+        let actor = Actor::from(&principal);
+        for (jti, expires) in family.tokens().iter().filter(|(_, expires)| *expires > now) {
+            self.revoke_token(&actor, &principal, family.sid(), jti, *expires, reason).await;
+        }
     }
 
-    /// Ends one access token.
-    async fn revoke_token(&self, principal: &Principal, sid: &str, jti: &Arc<str>, until: Timestamp, reason: &str) {
+    /// Ends one access token of `principal`, who may do so himself.
+    pub(super) async fn revoke_token(
+        &self,
+        actor: &Actor,
+        principal: &Principal,
+        sid: &str,
+        jti: &Arc<str>,
+        expires: Timestamp,
+        reason: &str,
+    ) {
         let now = now();
         if let Some(authority) = self.authority.get() {
             let holder = Some(Actor::from(principal));
+            // The data plane takes it a little longer than it says.
+            let until = expires.plus_millis(LEEWAY_MILLIS);
             let command = Command::RevokeToken { token_id: jti.to_string(), until, reason: reason.to_owned(), holder };
             // The refresh is refused in any case; the token ends within minutes.
-            if let Err(error) = authority.submit(Actor::from(principal), command).await {
+            if let Err(error) = authority.submit(actor.clone(), command).await {
                 tracing::error!(%jti, "a token's revocation is not in the control log: {error}");
             }
         }
@@ -146,17 +160,28 @@ impl Issuer {
     }
 
     /// Whether a token's principal, login or id was revoked.
-    fn is_revoked(&self, principal: &Principal, sid: Option<&str>, token_id: Option<&str>) -> bool {
+    fn is_revoked(&self, verified: &Verified) -> bool {
         let policy = self.shared.policy.load();
         let standing = policy.standing();
-        standing.principal_revoked(principal).is_some()
-            || sid.is_some_and(|sid| standing.session_revoked(sid).is_some())
-            || token_id.is_some_and(|id| standing.token_revoked(id).is_some())
+        standing.principal_revoked(&verified.principal).is_some()
+            || verified.session.as_ref().is_some_and(|sid| standing.session_revoked(sid).is_some())
+            || verified.token_id.as_ref().is_some_and(|id| standing.token_revoked(id).is_some())
+    }
+
+    /// Refuses a token that was revoked, by itself, with its login or with its principal.
+    pub(super) fn check_token(&self, verified: &Verified) -> Result<(), OAuthError> {
+        if self.is_revoked(verified) {
+            return Err(OAuthError::invalid_grant("the token, its session or its principal was revoked"));
+        }
+        Ok(())
     }
 
     /// Refuses whoever was revoked: a principal, or a login.
     pub(super) fn check_standing(&self, principal: &Principal, sid: Option<&str>) -> Result<(), OAuthError> {
-        if self.is_revoked(principal, sid, None) {
+        let policy = self.shared.policy.load();
+        let standing = policy.standing();
+        let of_login = || standing.session_revoked(sid?);
+        if standing.principal_revoked(principal).or_else(of_login).is_some() {
             return Err(OAuthError::invalid_grant("the principal or the session was revoked"));
         }
         Ok(())

@@ -52,6 +52,7 @@ fn verify_at(now: Timestamp) -> impl FnMut(&str) -> Result<Verified, TokenError>
     move |token| match token.split_once('.') {
         Some((subject, seconds)) => Ok(Verified {
             principal: principal(subject),
+            issuer: principal(subject).issuer,
             expires: now.plus_millis(seconds.parse::<i64>().unwrap() * 1000),
             token_id: Some(Arc::from("jti-1")),
             session: None,

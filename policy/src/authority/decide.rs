@@ -394,7 +394,9 @@ impl Asking<'_> {
             return Err(Refusal::new(Kind::TooMany, "too many keys are published, or this one is too large"));
         }
         // The first of its algorithm has nobody to tell: before it no token of that kind could be verified.
-        if keys.values().any(|known| known.algorithm == key.algorithm) && key.not_before < self.now.plus_millis(KEY_NOTICE_MILLIS) {
+        if keys.values().any(|known| known.algorithm == key.algorithm)
+            && key.not_before < self.now.plus_millis(KEY_NOTICE_MILLIS)
+        {
             return Err(Refusal::new(Kind::Malformed, "a key is published at least an hour before it signs"));
         }
         Ok(Change::KeyPublished(key))

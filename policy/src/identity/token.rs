@@ -183,7 +183,10 @@ fn check_claims(claims: &Map<String, Value>, issuer: &Issuer, now: Timestamp) ->
         // grants, revocations, and for whom nobody but he himself is.
         Some(idp) => {
             let idp = idp.as_object().ok_or_else(|| invalid("idp"))?;
-            (Arc::from(name_in(idp, "iss").map_err(|_| invalid("idp"))?), name_in(idp, "sub").map_err(|_| invalid("idp"))?)
+            (
+                Arc::from(name_in(idp, "iss").map_err(|_| invalid("idp"))?),
+                name_in(idp, "sub").map_err(|_| invalid("idp"))?,
+            )
         }
         None => (issuer.name.clone(), subject),
     };

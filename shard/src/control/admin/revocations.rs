@@ -33,10 +33,14 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get::<Page<SessionView>>("/v1/sessions", "listSessions", "Open sessions, the oldest first")
             .query::<ListPage>()
             .handler(list),
-        Route::post::<Done>("/v1/sessions/{session}/revoke", "revokeSession", "End a session now, and what it was opened with")
-            .body::<Reason>()
-            .refuses(&[404, 409])
-            .handler(revoke_session),
+        Route::post::<Done>(
+            "/v1/sessions/{session}/revoke",
+            "revokeSession",
+            "End a session now, and what it was opened with",
+        )
+        .body::<Reason>()
+        .refuses(&[404, 409])
+        .handler(revoke_session),
         Route::post::<Done>("/v1/tokens/revoke", "revokeToken", "Let a token count no longer")
             .body::<RevokeToken>()
             .refuses(&[409])

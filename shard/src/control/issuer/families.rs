@@ -246,7 +246,8 @@ impl Families {
                     families = Self::default();
                     fs::rename(&path, folder.join(DAMAGED))?;
                     let what = "logins do not go on, people log in anew";
-                    damaged = Some(format!("{}, line {line}: it was damaged and is now {DAMAGED}; {what}", path.display()));
+                    damaged =
+                        Some(format!("{}, line {line}: it was damaged and is now {DAMAGED}; {what}", path.display()));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -621,7 +622,10 @@ mod tests {
 
         let path = folder.path().join(FILE);
         let only = families.by_sid.get("sid-2").unwrap().clone();
-        let mut families = Families { file: Some(Journal::write_anew(path.clone(), [&only].into_iter()).unwrap()), ..Families::default() };
+        let mut families = Families {
+            file: Some(Journal::write_anew(path.clone(), [&only].into_iter()).unwrap()),
+            ..Families::default()
+        };
         families.put(only.clone());
         families.file.as_mut().unwrap().bytes.1 = SMALL_BYTES + 1;
         families.keep(only).unwrap();

@@ -13,8 +13,8 @@ use tidegate_policy::authority::{Actor, Command};
 use tidegate_policy::identity::{Verified, verify};
 
 use super::accounts::{Client, authenticate, claimed_name};
-use super::oauth::{Form, OAuthError, no_store};
 use super::families::Family;
+use super::oauth::{Form, OAuthError, no_store};
 use super::token::known_client;
 use super::{Issuer, lock, name};
 use crate::control::listen::Peer;

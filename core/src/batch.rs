@@ -139,6 +139,28 @@ pub trait Inspect {
     fn refusal(&mut self) -> Option<BatchError> {
         None
     }
+
+    /// What is known already of a batch, asked before it is checked and decompressed. Where there is an
+    /// answer, its records are not shown.
+    ///
+    /// `content` is the batch from its magic on: all that checks and records depend on. What stands before
+    /// (base offset, length, leader epoch) only says where in the log it is, and is kept.
+    fn recall(&mut self, _content: &[u8]) -> Option<Known> {
+        None
+    }
+
+    /// All records of the batch with this content were shown without a refusal, and it became one with
+    /// the content `became`, or stays as it is. Called before another batch is asked about.
+    fn learn(&mut self, _content: &[u8], _became: Option<&[u8]>) {}
+}
+
+/// What a batch becomes, known from before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It passes as it is.
+    Same,
+    /// This is its content, from the magic on, checksum included.
+    Became(Bytes),
 }
 
 /// What the records of one partition amount to.

@@ -344,7 +344,7 @@ fn write_files(setup: &Setup<'_>, first_port: u16) -> anyhow::Result<()> {
         "identity:\n  issuers:\n    - issuer: {}\n      audiences: [{AUDIENCE}]\n      algorithms: [RS256]\n\
          policy_file: policy.yaml\nevidence: {{directory: evidence, release: {}}}\n\
          control: {{bind: \"127.0.0.1:{}\"}}\ndrain_timeout: 10s\nlog: {{level: warn}}\n\
-         limits: {{connections_per_shard_max: 65000, authentication_millis_max: 60000}}\n",
+         limits: {{connections_per_shard_max: 65000, authentication_millis_max: 60000, verdict_cache_bytes_per_shard_max: 0}}\n",
         setup.identity.url,
         setup.release,
         first_port + PORTS - 1

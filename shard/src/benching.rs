@@ -27,11 +27,13 @@ use crate::data::shard::{self, Shard};
 use crate::data::versions::UpstreamVersions;
 use crate::shared::Cluster;
 
-/// The configuration's text: a plain listener without SASL, and evidence that counts once written.
+/// The configuration's text: a plain listener without SASL, and evidence that counts once written. The same
+/// batches come again and again, and are to be scanned each time.
 const CONFIG: &str = "origin: bench\nshards: 1\n\
     listeners: [{name: l, protocol: kafka, bind: 127.0.0.1, bootstrap_port: 9092, advertised_host: gw, \
     broker_ports: {first_port: 9100, node_ids: 0-2}}]\n\
-    upstream: {bootstrap_servers: ['broker:9092']}\npolicy_file: policy.yaml\nevidence: {directory: evidence}\n";
+    upstream: {bootstrap_servers: ['broker:9092']}\npolicy_file: policy.yaml\nevidence: {directory: evidence}\n\
+    limits: {verdict_cache_bytes_per_shard_max: 0}\n";
 
 /// A session whose both sides are the caller.
 pub struct Pipeline {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::codec::{self, Codec, Codecs, Plain};
 use super::rewrite::{self, Edited};
 use super::walk::{self, BatchHeader, HEADER_BYTES, RawRecord};
-use super::{BatchError, Inspect, Inspected, Summary};
+use super::{BatchError, Inspect, Inspected, Known, Summary};
 use crate::limits::Limits;
 
 /// Decompression buffers above this are let go after use, so that one large batch does not weigh
@@ -53,6 +53,14 @@ struct Open {
     /// Records still to be shown.
     left: u32,
     edits: Vec<Edited>,
+}
+
+/// What comes next in an inspection.
+enum Next {
+    Batch(Open),
+    /// The work is used up.
+    Later,
+    End,
 }
 
 impl Inspection {
@@ -117,30 +125,44 @@ impl Inspector {
         loop {
             let mut open = match inspection.open.take() {
                 Some(open) => open,
-                None if *work == 0 => return Ok(false),
-                None => match self.open(inspection, limits, work)? {
-                    Some(open) => open,
-                    None => return Ok(true),
+                None => match self.open(inspection, limits, inspect, work)? {
+                    Next::Batch(open) => open,
+                    Next::Later => return Ok(false),
+                    Next::End => return Ok(true),
                 },
             };
             if !show(&inspection.records[inspection.at..], &mut open, limits, inspect, work)? {
                 inspection.open = Some(open);
                 return Ok(false);
             }
-            self.close(inspection, open, work)?;
+            self.close(inspection, open, inspect, work)?;
         }
     }
 
-    /// Opens the next batch that has records to show; passes those that have none. `None` at the end.
+    /// Opens the next batch that has records to show; passes those that have none or are known.
     fn open(
         &mut self,
         inspection: &mut Inspection,
         limits: &Limits,
+        inspect: &mut dyn Inspect,
         work: &mut usize,
-    ) -> Result<Option<Open>, BatchError> {
-        while let Some(header) = walk::header(&inspection.records[inspection.at..])? {
+    ) -> Result<Next, BatchError> {
+        while *work > 0 {
+            let Some(header) = walk::header(&inspection.records[inspection.at..])? else { return Ok(Next::End) };
             let batch = &inspection.records[inspection.at..inspection.at + header.total];
             *work = work.saturating_sub(RECORD_WORK + batch.len() / COPY_SHARE);
+            let known = if header.is_control() { None } else { inspect.recall(&batch[walk::at::MAGIC..]) };
+            match known {
+                Some(Known::Same) => {
+                    inspection.pass(&header);
+                    continue;
+                }
+                Some(Known::Became(content)) => {
+                    inspection.replace(&header, &content)?;
+                    continue;
+                }
+                None => {}
+            }
             if crc_fast::crc32_iscsi(&batch[walk::at::ATTRIBUTES..]) != header.crc {
                 return Err(BatchError::Crc);
             }
@@ -165,33 +187,38 @@ impl Inspector {
                 *work = work.saturating_sub(self.plain.written().len());
                 plain = Some(std::mem::take(&mut self.plain));
             }
-            return Ok(Some(Open { header, codec, plain, at: 0, left: header.count, edits: Vec::new() }));
+            return Ok(Next::Batch(Open { header, codec, plain, at: 0, left: header.count, edits: Vec::new() }));
         }
-        Ok(None)
+        Ok(Next::Later)
     }
 
     /// Ends a batch whose records were all shown: appends it as it became.
-    fn close(&mut self, inspection: &mut Inspection, open: Open, work: &mut usize) -> Result<(), BatchError> {
+    fn close(
+        &mut self,
+        inspection: &mut Inspection,
+        open: Open,
+        inspect: &mut dyn Inspect,
+        work: &mut usize,
+    ) -> Result<(), BatchError> {
         let Open { header, codec, plain, edits, .. } = open;
+        let batch = inspection.records.slice(inspection.at..inspection.at + header.total);
+        let content = &batch[walk::at::MAGIC..];
         if edits.is_empty() {
             inspection.pass(&header);
+            inspect.learn(content, None);
         } else {
-            let batch = &inspection.records[inspection.at..inspection.at + header.total];
             let stored = &batch[HEADER_BYTES..];
             let payload = plain.as_ref().map_or(stored, Plain::written);
             let cost = if codec == Codec::None { payload.len() / COPY_SHARE } else { payload.len() * COMPRESS_WORK };
             *work = work.saturating_sub(cost);
-            let out = &mut inspection.rewritten;
-            if out.is_empty() {
-                out.reserve(inspection.at + batch.len());
-                out.extend_from_slice(&inspection.records[..inspection.at]);
-            }
+            let out = inspection.rewritten(batch.len());
             let start = out.len();
             let form = (codec, codec::framing(stored));
-            if let Err(error) = rewrite::rewrite(batch, form, payload, &edits, &mut self.codecs, out) {
+            if let Err(error) = rewrite::rewrite(&batch, form, payload, &edits, &mut self.codecs, out) {
                 out.truncate(start);
                 return Err(error);
             }
+            inspect.learn(content, out.get(start + walk::at::MAGIC..));
             inspection.done(&header);
         }
         if let Some(plain) = plain {
@@ -203,6 +230,24 @@ impl Inspector {
 }
 
 impl Inspection {
+    /// What the batches that are done became, with room for the next of `bytes` or so.
+    fn rewritten(&mut self, bytes: usize) -> &mut Vec<u8> {
+        if self.rewritten.is_empty() {
+            self.rewritten.reserve(self.at + bytes);
+            self.rewritten.extend_from_slice(&self.records[..self.at]);
+        }
+        &mut self.rewritten
+    }
+
+    /// The batch under way becomes one with this content.
+    fn replace(&mut self, header: &BatchHeader, content: &[u8]) -> Result<(), BatchError> {
+        let records = self.records.clone();
+        let place = &records[self.at..self.at + walk::at::MAGIC];
+        rewrite::relocate(place, content, self.rewritten(header.total))?;
+        self.done(header);
+        Ok(())
+    }
+
     /// The batch under way passes as it is.
     fn pass(&mut self, header: &BatchHeader) {
         if !self.rewritten.is_empty() {

@@ -175,6 +175,17 @@ fn splice(payload: &[u8], edits: &[Edited], out: &mut Vec<u8>) -> Result<(), Bat
     Ok(())
 }
 
+/// Appends a batch with `content`, its magic and all that follows, in the `place` of another: what stands
+/// before that one's magic, its length excepted.
+pub(super) fn relocate(place: &[u8], content: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+    let length = length(place.len() + content.len() - PREFIX_BYTES)?;
+    let start = out.len();
+    out.extend_from_slice(place);
+    out[start + at::BATCH_LENGTH..start + at::LEADER_EPOCH].copy_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(content);
+    Ok(())
+}
+
 /// Writes the length and the checksum of a whole batch into its header.
 pub(super) fn seal(batch: &mut [u8]) -> Result<(), BatchError> {
     let length = length(batch.len() - PREFIX_BYTES)?;

@@ -42,6 +42,12 @@ impl Tally {
         self.records_unparseable += other.records_unparseable;
     }
 
+    /// The memory it takes beyond its own size, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.counts.capacity() * size_of::<u64>()
+    }
+
     /// What was found, with the entry of `plan` that decided or observed; nothing of entries that
     /// found nothing. The plan has to be the one of the pass.
     pub fn counts<'p>(&self, plan: &'p MaskPlan) -> impl Iterator<Item = (&'p MaskEntry, u64)> {
@@ -131,6 +137,11 @@ impl<'a> MaskPass<'a> {
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What was found since it was last taken.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// What was found so far, with the entry that decided or observed.

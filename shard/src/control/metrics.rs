@@ -128,6 +128,7 @@ const COUNTS: &[Count] = &[
         m.records_rewritten.get()
     }),
     ("unparseable", "Times that a partition's records could not be parsed", |m| m.unparseable.get()),
+    ("batches_recalled", "Batches not scanned as it was known what they become", |m| m.batches_recalled.get()),
     ("evidence_entries", "Evidence entries written", |m| m.evidence_entries.get()),
     ("evidence_commits", "Group commits of evidence", |m| m.evidence_commits.get()),
     ("evidence_written_bytes", "Bytes of evidence written", |m| m.evidence_bytes.get()),

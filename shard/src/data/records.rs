@@ -6,7 +6,7 @@
 //! 3. [`share`]: the same for share groups (KIP-932).
 //! 4. [`sessions`]: which partitions a client's fetch and share sessions hold (KIP-227).
 //! 5. [`inspect`]: one partition's records under a mask plan, in either direction; [`ahead`]: those
-//!    of a whole message, over as many turns as it takes.
+//!    of a whole message, over as many turns as it takes; [`verdict`]: what is known from before.
 //! 6. [`notes`]: what goes into the evidence. [`codec`]: bodies in and out.
 //!    [`names`]: topics named by id.
 //!
@@ -31,6 +31,7 @@ mod sessions;
 mod share;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use sessions::FetchSessions;
 

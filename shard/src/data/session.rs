@@ -700,6 +700,7 @@ fn count(metrics: &ShardMetrics, api: ApiKey, latency_micros: u64, draft: &Draft
     metrics.records_scanned.add(draft.inspected.records);
     metrics.records_rewritten.add(draft.inspected.changed);
     metrics.unparseable.add(draft.inspected.unparseable);
+    metrics.batches_recalled.add(draft.inspected.recalled);
     for finding in &draft.findings {
         let class = DataClass::ALL.into_iter().find(|class| class.name() == finding.class);
         metrics.found(class, finding.count);

@@ -200,6 +200,8 @@ pub struct Inspected {
     pub changed: u64,
     /// Partitions that could not be parsed.
     pub unparseable: u64,
+    /// Batches of which it was known from before what they become.
+    pub recalled: u64,
 }
 
 impl Scope<'_> {

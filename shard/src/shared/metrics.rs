@@ -218,6 +218,8 @@ pub struct ShardMetrics {
     pub records_rewritten: Counter,
     /// Times that a partition's records could not be parsed.
     pub unparseable: Counter,
+    /// Batches of which it was known from before what they become.
+    pub batches_recalled: Counter,
     /// Evidence entries written.
     pub evidence_entries: Counter,
     /// Group commits.

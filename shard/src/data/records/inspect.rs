@@ -15,6 +15,7 @@ use tidegate_policy::mask::pass::Tally;
 
 use super::super::stage::{Draft, OnUnparseable, Scope};
 use super::notes;
+use super::verdict::Seen;
 
 thread_local! {
     /// A shard is a thread: one set of decompression buffers each.
@@ -52,7 +53,7 @@ pub(super) struct Looking {
     to: Use,
     on_unparseable: OnUnparseable,
     inspection: batch::Inspection,
-    found: Tally,
+    seen: Seen,
 }
 
 /// What came of looking, before it is noted.
@@ -61,6 +62,7 @@ pub(super) struct Looked {
     plan: Arc<MaskPlan>,
     inspection: Inspection,
     found: Tally,
+    recalled: u64,
     remark: Option<(Remark, BatchError)>,
 }
 
@@ -86,22 +88,22 @@ impl Looking {
     /// Begins with records that `plan` applies to.
     pub(super) fn new(records: Bytes, plan: Arc<MaskPlan>, to: Use, on_unparseable: OnUnparseable) -> Self {
         let inspection = batch::Inspection::new(records.clone());
-        Self { records, plan, to, on_unparseable, inspection, found: Tally::default() }
+        Self { records, plan, to, on_unparseable, inspection, seen: Seen::default() }
     }
 
     /// Goes on until the turn's work is used up or all is seen.
     pub(super) fn step(mut self, scope: &mut Scope<'_>) -> Look {
         let plan = self.plan.clone();
-        let mut pass = plan.begin();
         let step = INSPECTOR.with_borrow_mut(|inspector| {
-            inspector.step(&mut self.inspection, scope.limits, &mut pass, &mut scope.work)
+            let Self { inspection, seen, .. } = &mut self;
+            seen.step(&plan, scope.limits, |inspect| inspector.step(inspection, scope.limits, inspect, &mut scope.work))
         });
-        self.found.add(pass.tally());
         match step {
             Ok(false) => Look::Again(self),
             Ok(true) => {
-                let inspection = inspection(self.inspection.finish());
-                Look::Done(Looked { plan: self.plan, inspection, found: self.found, remark: None })
+                let Self { plan, inspection: done, seen, .. } = self;
+                let (found, recalled) = seen.finish();
+                Look::Done(Looked { plan, inspection: inspection(done.finish()), found, recalled, remark: None })
             }
             Err(error) => Look::Done(self.failed(error)),
         }
@@ -109,18 +111,25 @@ impl Looking {
 
     /// What becomes of records of which a batch could not be walked.
     fn failed(self, error: BatchError) -> Looked {
-        let Self { records, plan, to, on_unparseable, inspection: done, found } = self;
+        let Self { records, plan, to, on_unparseable, inspection: done, seen } = self;
+        let (found, recalled) = seen.finish();
         if on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
             let inspection = Inspection::Unchanged(counted(&records));
-            return Looked { plan, inspection, found: Tally::default(), remark: Some((Remark::Passed, error)) };
+            return Looked {
+                plan,
+                inspection,
+                found: Tally::default(),
+                recalled,
+                remark: Some((Remark::Passed, error)),
+            };
         }
         // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
         let sound = done.finish();
         if to == Use::Fetch && !sound.records.is_empty() {
-            return Looked { plan, inspection: inspection(sound), found, remark: Some((Remark::Cut, error)) };
+            return Looked { plan, inspection: inspection(sound), found, recalled, remark: Some((Remark::Cut, error)) };
         }
         let inspection = Inspection::Refused(error.clone());
-        Looked { plan, inspection, found: Tally::default(), remark: Some((Remark::Refused, error)) }
+        Looked { plan, inspection, found: Tally::default(), recalled, remark: Some((Remark::Refused, error)) }
     }
 }
 
@@ -132,6 +141,7 @@ impl Looked {
 
     /// Notes findings and what could not be parsed of `topic`'s `partition`.
     pub(super) fn note(self, topic: &str, partition: i32, draft: &mut Draft) -> Inspection {
+        draft.inspected.recalled += self.recalled;
         for (entry, count) in self.found.counts(&self.plan) {
             notes::found(draft, entry, topic, count);
         }

@@ -27,6 +27,7 @@ mod session_model;
 mod sessions;
 mod share;
 mod turns;
+mod verdicts;
 
 /// 2026-01-01T12:00:00Z.
 const NOON: Timestamp = Timestamp::from_secs(1_767_268_800);
@@ -100,7 +101,8 @@ impl World {
         let scheme = Scheme::PortPerBroker { host: Arc::from("gate.example.com"), base_port: 9000, node_ids: 0..=9 };
         Self {
             view: COMPILED.get_or_init(|| Snapshot::read(POLICY, "policy.yaml", 1).unwrap()).view(&alice()),
-            limits: Limits::default(),
+            // The same batches come again and again, and are to be scanned each time.
+            limits: Limits { verdict_cache_bytes_per_shard_max: 0, ..Limits::default() },
             topics,
             addresses: Addresses::new(Arc::new(scheme)),
             on_unparseable: OnUnparseable::Reject,

@@ -71,7 +71,7 @@ impl Ahead {
             match looking.step(scope) {
                 Look::Done(looked) => self.looked.push_back((place, looked)),
                 Look::Again(looking) => {
-                    self.looking = Some((place, looking));
+                    self.looking = Some((place, *looking));
                     return false;
                 }
             }
@@ -113,7 +113,7 @@ fn at_once(mut looking: Looking, scope: &mut Scope<'_>) -> Looked {
                 scope.work = left;
                 return looked;
             }
-            Look::Again(rest) => looking = rest,
+            Look::Again(rest) => looking = *rest,
         }
     }
 }

@@ -71,7 +71,7 @@ pub(super) enum Look {
     /// All is seen.
     Done(Looked),
     /// The turn's work is used up.
-    Again(Looking),
+    Again(Box<Looking>),
 }
 
 /// What there is to say about records that could not be walked.
@@ -99,7 +99,7 @@ impl Looking {
             seen.step(&plan, scope.limits, |inspect| inspector.step(inspection, scope.limits, inspect, &mut scope.work))
         });
         match step {
-            Ok(false) => Look::Again(self),
+            Ok(false) => Look::Again(Box::new(self)),
             Ok(true) => {
                 let Self { plan, inspection: done, seen, .. } = self;
                 let (found, recalled) = seen.finish();

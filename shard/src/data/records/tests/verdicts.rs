@@ -25,7 +25,7 @@ const PLANS: [(&str, &str); 8] = [
 const UNPARSEABLE: [&str; 3] = ["reject", "mask_whole_value", "pass"];
 
 /// Every plan under every treatment of what cannot be parsed, compiled once.
-static VIEWS: LazyLock<Vec<View>> = LazyLock::new(|| {
+static POLICIES: LazyLock<Vec<Snapshot>> = LazyLock::new(|| {
     (0..PLANS.len() * UNPARSEABLE.len())
         .map(|at| plan(at / UNPARSEABLE.len(), UNPARSEABLE[at % UNPARSEABLE.len()]))
         .collect()
@@ -48,7 +48,7 @@ static BATCHES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
     ]
 });
 
-fn plan(index: usize, on_unparseable: &str) -> View {
+fn plan(index: usize, on_unparseable: &str) -> Snapshot {
     let (rule, secret) = PLANS[index];
     let rule =
         rule.replacen('{', "{name: personal, topics: [orders], everyone: true, directions: [produce, fetch], ", 1);
@@ -59,7 +59,7 @@ fn plan(index: usize, on_unparseable: &str) -> View {
     );
     let read_key = |_: &str| Ok(secret.repeat(16).into_bytes());
     let snapshot = Snapshot::read_with_keys(&policy, "policy.yaml", 1, &read_key);
-    snapshot.unwrap_or_else(|problems| panic!("{}", problems[0])).view(&alice())
+    snapshot.unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
 fn remembering() -> World {
@@ -197,7 +197,7 @@ fn what_is_refused_is_refused_again_and_what_stands_before_it_is_known() {
 /// What is done next: by whom, with which batches, read or written.
 #[derive(Debug, Clone)]
 struct Next {
-    view: usize,
+    policy: usize,
     batches: Vec<usize>,
     base_offset: i64,
     writes: bool,
@@ -205,8 +205,8 @@ struct Next {
 
 fn next() -> impl Strategy<Value = Next> {
     let batches = proptest::collection::vec(0..BATCHES.len(), 1..5);
-    (0..VIEWS.len(), batches, 0i64..3, any::<bool>()).prop_map(|(view, batches, base_offset, writes)| Next {
-        view,
+    (0..POLICIES.len(), batches, 0i64..3, any::<bool>()).prop_map(|(policy, batches, base_offset, writes)| Next {
+        policy,
         batches,
         base_offset,
         writes,
@@ -224,10 +224,10 @@ proptest! {
             with.limits.verdict_cache_bytes_per_shard_max = 3000;
         }
         for step in steps {
-            let view = &VIEWS[step.view];
+            let policy = &POLICIES[step.policy];
             for world in [&mut with, &mut without] {
-                world.view = view.clone();
-                world.on_unparseable = view.on_unparseable();
+                world.view = policy.view(&alice());
+                world.on_unparseable = policy.on_unparseable();
             }
             let batches = step.batches.iter().map(|at| stored(&BATCHES[*at], step.base_offset, 1));
             let records: Bytes = batches.collect::<Vec<_>>().concat().into();

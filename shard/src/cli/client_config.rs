@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::Failure;
+use super::{Failure, credentials};
 
 /// What `tidegate client-config` takes.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,8 @@ pub(super) struct ClientConfig {
     /// The service account that the program is; its secret replaces SECRET
     #[arg(long, value_name = "NAME", requires = "server", conflicts_with = "token_file")]
     service_account: Option<String>,
-    /// The file that holds the token
-    #[arg(long, value_name = "FILE", required_unless_present = "service_account")]
+    /// The file that holds the token [default: the one that `tidegate login` writes]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -66,7 +66,10 @@ impl ClientConfig {
             (Some(server), Some(name), _) => {
                 Source::Endpoint { url: format!("{}/token", server.trim_end_matches('/')), name }
             }
-            (_, _, file) => Source::File(file.as_ref().map(|file| file.display().to_string()).unwrap_or_default()),
+            (_, _, file) => {
+                let file = file.clone().or_else(credentials::token_file).unwrap_or_else(|| PathBuf::from("TOKEN_FILE"));
+                Source::File(std::path::absolute(&file).unwrap_or(file).display().to_string())
+            }
         };
         match self.client {
             Client::Java => self.java(&source),

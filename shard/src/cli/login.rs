@@ -1,4 +1,5 @@
-//! `tidegate login` and `tidegate logout`: a person's token, by the browser, in a file that stock clients read.
+//! `tidegate login` and `tidegate logout`: a person's token, by the browser of this machine or, where it has none, of
+//! another one, in a file that stock clients read.
 
 mod saved;
 
@@ -37,9 +38,12 @@ pub(super) struct Login {
     /// Where to write the token [default: ~/.config/tidegate/token]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Only print the URL, for a browser that is opened by hand
+    /// Only print the URL, for a browser of this machine that is opened by hand
     #[arg(long)]
     no_browser: bool,
+    /// Show a code to enter in a browser elsewhere; by itself where this machine shows no windows
+    #[arg(long, conflicts_with = "no_browser")]
+    device: bool,
     /// Refresh the login of before, without a browser
     #[arg(long, conflicts_with = "server")]
     refresh: bool,
@@ -61,6 +65,18 @@ struct Discovery {
     authorization_endpoint: String,
     token_endpoint: String,
     revocation_endpoint: String,
+    device_authorization_endpoint: Option<String>,
+}
+
+/// What a gateway says to a device (RFC 8628 §3.2).
+#[derive(Deserialize)]
+struct Codes {
+    device_code: String,
+    user_code: String,
+    verification_uri: String,
+    verification_uri_complete: Option<String>,
+    expires_in: u64,
+    interval: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +86,16 @@ struct Answer {
     expires_in: Option<u64>,
     error: Option<String>,
     error_description: Option<String>,
+}
+
+impl Answer {
+    /// The answer where it is a token.
+    fn granted(self) -> anyhow::Result<Self> {
+        match &self.error {
+            Some(error) => bail!("{error}: {}", self.error_description.as_deref().unwrap_or("the gateway refuses")),
+            None => Ok(self),
+        }
+    }
 }
 
 /// A gateway, and how to ask it.
@@ -98,7 +124,13 @@ impl Login {
         } else {
             let server = self.server.as_deref().unwrap_or_default().trim_end_matches('/');
             let gateway = Gateway::find(server, self.ca.clone()).await?;
-            let answer = self.by_browser(&gateway).await?;
+            let answer = match &gateway.endpoints.device_authorization_endpoint {
+                Some(endpoint) if self.device || !(self.no_browser || shows_windows()) => {
+                    gateway.by_device(endpoint).await?
+                }
+                None if self.device => bail!("{server} does not log devices in"),
+                _ => self.by_browser(&gateway).await?,
+            };
             gateway.save(&answer, &file)?;
             answer
         };
@@ -123,13 +155,7 @@ impl Login {
         ]);
         eprintln!("Log in with your browser at\n\n  {url}\n");
         if !self.no_browser {
-            // Whoever has none opens the URL by hand.
-            let _ = Command::new("xdg-open")
-                .arg(url.as_str())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
+            open(&url);
         }
         let (expected, issuer) = (state.to_string(), gateway.server.clone());
         let code = tokio::task::spawn_blocking(move || wait_for_code(&listener, &expected, &issuer)).await??;
@@ -188,6 +214,22 @@ async fn refresh(file: &Path) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
+/// Whether a browser can be opened here.
+fn shows_windows() -> bool {
+    ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|set| !set.is_empty()))
+}
+
+/// Opens the user's browser: the first that `BROWSER` names, or the desktop's.
+fn open(url: &Url) {
+    let named = std::env::var("BROWSER").ok();
+    let named = named.as_deref().and_then(|named| named.split(':').next()).filter(|named| !named.is_empty());
+    let mut command = Command::new(named.unwrap_or("xdg-open"));
+    // Where it fails, the URL is opened by hand: it was printed.
+    let _ = command.arg(url.as_str()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+}
+
 fn file_of(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     named
         .or_else(credentials::token_file)
@@ -221,7 +263,11 @@ impl Gateway {
         let endpoints: Discovery = serde_json::from_slice(&answer.bytes().await?)
             .map_err(|_| anyhow::anyhow!("{url} is not a gateway's token endpoint where people can log in"))?;
         let ours = [&endpoints.authorization_endpoint, &endpoints.token_endpoint, &endpoints.revocation_endpoint];
-        if !ours.iter().all(|endpoint| endpoint.starts_with(&format!("{server}/"))) {
+        if !ours
+            .into_iter()
+            .chain(&endpoints.device_authorization_endpoint)
+            .all(|endpoint| endpoint.starts_with(&format!("{server}/")))
+        {
             bail!("{server} calls itself otherwise; use the URL of `tokens.issuer`");
         }
         Ok(Self { server: server.to_owned(), ca, http, endpoints })
@@ -235,13 +281,49 @@ impl Gateway {
     }
 
     async fn ask(&self, url: &str, fields: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        self.try_ask(url, fields).await?.granted()
+    }
+
+    async fn try_ask(&self, url: &str, fields: &[(&str, &str)]) -> anyhow::Result<Answer> {
         let body = self.post(url, fields).await?;
-        let answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| anyhow::anyhow!("{url} answers with no JSON"))?;
-        if let Some(error) = &answer.error {
-            bail!("{error}: {}", answer.error_description.as_deref().unwrap_or("the gateway refuses"));
+        serde_json::from_slice(&body).map_err(|_| anyhow::anyhow!("{url} answers with no JSON"))
+    }
+
+    /// RFC 8628: the user enters a code in a browser elsewhere, and this asks until he has.
+    async fn by_device(&self, endpoint: &str) -> anyhow::Result<Answer> {
+        let body = self.post(endpoint, &[("client_id", CLI_CLIENT), ("scope", "kafka")]).await?;
+        let codes: Codes = serde_json::from_slice(&body).map_err(|_| {
+            let answer: Option<Answer> = serde_json::from_slice(&body).ok();
+            answer
+                .and_then(|answer| answer.granted().err())
+                .unwrap_or_else(|| anyhow::anyhow!("{endpoint} answers with no codes"))
+        })?;
+        eprintln!(
+            "In a browser on any machine, open\n\n  {}\n\nand enter the code\n\n  {}\n",
+            codes.verification_uri, codes.user_code
+        );
+        if let Some(complete) = &codes.verification_uri_complete {
+            eprintln!("or open {complete}");
         }
-        Ok(answer)
+        let fields = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("client_id", CLI_CLIENT),
+            ("device_code", codes.device_code.as_str()),
+        ];
+        let mut interval = Duration::from_secs(codes.interval.unwrap_or(5).max(1));
+        let until = Instant::now() + Duration::from_secs(codes.expires_in.min(PATIENCE.as_secs()));
+        while Instant::now() < until {
+            tokio::time::sleep(interval).await;
+            match self.try_ask(&self.endpoints.token_endpoint, &fields).await {
+                Ok(answer) if answer.error.as_deref() == Some("authorization_pending") => {}
+                Ok(answer) if answer.error.as_deref() == Some("slow_down") => interval += Duration::from_secs(5),
+                // A gateway that does not answer for a moment is asked again, more slowly (RFC 8628 §3.5).
+                Ok(answer) if answer.error.as_deref() == Some("temporarily_unavailable") => interval *= 2,
+                Ok(answer) => return answer.granted(),
+                Err(_) => interval *= 2,
+            }
+        }
+        bail!("nobody agreed within {} minutes", codes.expires_in / 60)
     }
 
     fn save(&self, answer: &Answer, file: &Path) -> anyhow::Result<()> {

@@ -11,15 +11,18 @@
 //! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on, which
 //!    `families` keeps.
 //! 5. `login`: people in browsers, with `idp` (the provider they log in at), or `saml` where it speaks that.
-//! 6. `revoke`: the end of tokens, and questions about them.
+//! 6. `device`: people whose program has no browser. `pages`: what people see.
+//! 7. `revoke`: the end of tokens, and questions about them.
 
 pub mod accounts;
+mod device;
 mod exchange;
 mod families;
 mod idp;
 mod keys;
 mod login;
 mod oauth;
+mod pages;
 mod refresh;
 mod revoke;
 mod saml;
@@ -77,6 +80,7 @@ pub struct Issuer {
     throttle: Mutex<Throttle>,
     families: Mutex<families::Families>,
     logins: Mutex<login::Logins>,
+    devices: Mutex<device::Devices>,
     idps: Vec<idp::Idp>,
     /// Providers that speak SAML, where there are any.
     saml: Option<Arc<ServiceProvider>>,
@@ -144,6 +148,7 @@ pub(super) fn prepare(config: &Config, shared: &Arc<Shared>) -> Result<Option<Ar
         throttle: Mutex::default(),
         families: Mutex::new(families),
         logins: Mutex::default(),
+        devices: Mutex::default(),
         idps,
         saml: saml.map(Arc::new),
         authority: OnceLock::new(),
@@ -218,6 +223,9 @@ impl Issuer {
             .route("/introspect", post(revoke::introspect))
             .route("/authorize", get(login::authorize))
             .route(login::CALLBACK, get(login::callback))
+            .route(device::AUTHORIZATION, post(device::authorization))
+            .route(device::ENTRY, get(device::entry).post(device::enter))
+            .route(device::ANSWER, post(device::answer))
             .route(saml::METADATA, get(saml::metadata))
             .route(saml::CONSUMER, post(saml::consume))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -375,6 +383,7 @@ impl Issuer {
     /// What a token may be asked for with.
     fn grant_types(&self) -> Vec<&'static str> {
         let mut types = vec!["client_credentials", "authorization_code", "refresh_token", token::TOKEN_EXCHANGE];
+        types.push(device::GRANT_TYPE);
         types.extend(self.saml.is_some().then_some(token::SAML_BEARER));
         types
     }
@@ -411,6 +420,7 @@ async fn discovery(State(issuer): State<Arc<Issuer>>) -> Response {
         "jwks_uri": config.url("/jwks"),
         "token_endpoint": config.url("/token"),
         "authorization_endpoint": config.url("/authorize"),
+        "device_authorization_endpoint": config.url(device::AUTHORIZATION),
         "revocation_endpoint": config.url("/revoke"),
         "introspection_endpoint": config.url("/introspect"),
         "response_types_supported": ["code"],

@@ -1,11 +1,11 @@
-//! A small real OIDC issuer: discovery, JWKS, and a token endpoint for client credentials.
+//! A small real OIDC issuer: discovery, JWKS, a token endpoint for client credentials, and a login form for people.
 //!
 //! `tidegate demo` logs its principals in with it, and the integration tests mint good and
 //! deliberately broken tokens with it. It keeps everything in memory and is no identity provider
 //! for production: whoever knows a client's secret gets a token, and nothing is rate-limited.
 //!
 //! Reading order: this file (the server), `keys` (what signs), `token` (what is signed, and how
-//! it can be broken).
+//! it can be broken), `login` (people in browsers).
 
 use std::collections::HashMap;
 use std::io;
@@ -28,9 +28,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 mod keys;
+mod login;
 mod token;
 
 pub use keys::{KeyError, KeyKind};
+pub use login::{Person, RelyingParty};
 pub use token::{Flaw, TokenRequest};
 
 use keys::KeyRing;
@@ -102,6 +104,7 @@ struct Shared {
     address: SocketAddr,
     keys: Mutex<KeyRing>,
     clients: Mutex<HashMap<String, Client>>,
+    logins: Mutex<login::Logins>,
     jwks_requests: AtomicU64,
     failing: AtomicBool,
 }
@@ -121,6 +124,7 @@ impl Issuer {
             address,
             keys: Mutex::new(KeyRing::new(options.key).map_err(io::Error::other)?),
             clients: Mutex::new(HashMap::new()),
+            logins: Mutex::default(),
             jwks_requests: AtomicU64::new(0),
             failing: AtomicBool::new(false),
         });
@@ -128,6 +132,8 @@ impl Issuer {
             .route("/.well-known/openid-configuration", get(discovery))
             .route("/jwks", get(jwks))
             .route("/token", post(token_endpoint))
+            .route("/authorize", get(login::authorize))
+            .route("/login", post(login::log_in))
             .with_state(shared.clone());
         let server = match options.tls {
             None => tokio::spawn(async move { axum::serve(listener, routes).await }),
@@ -172,6 +178,16 @@ impl Issuer {
     /// Lets `client` ask for tokens; one with the same id is replaced.
     pub fn register(&self, client: Client) {
         lock(&self.shared.clients).insert(client.id.clone(), client);
+    }
+
+    /// Lets somebody log in; one with the same name is replaced, so that groups can change.
+    pub fn register_person(&self, person: Person) {
+        lock(&self.shared.logins).people.insert(person.name.clone(), person);
+    }
+
+    /// Lets people log in through a program; one with the same client id is replaced.
+    pub fn register_party(&self, party: RelyingParty) {
+        lock(&self.shared.logins).parties.insert(party.client_id.clone(), party);
     }
 
     /// A good token for `subject` in `groups` that lives for `lifetime`.
@@ -239,8 +255,10 @@ async fn discovery(State(shared): State<Arc<Shared>>) -> Response {
         "issuer": url,
         "jwks_uri": format!("{url}/jwks"),
         "token_endpoint": format!("{url}/token"),
-        "grant_types_supported": ["client_credentials"],
-        "response_types_supported": ["token"],
+        "authorization_endpoint": format!("{url}/authorize"),
+        "grant_types_supported": ["client_credentials", "authorization_code", "refresh_token"],
+        "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "id_token_signing_alg_values_supported": lock(&shared.keys).algorithms(),
@@ -263,6 +281,9 @@ async fn token_endpoint(State(shared): State<Arc<Shared>>, headers: HeaderMap, b
         return failure;
     }
     let form = form_fields(&body);
+    if let Some(answer) = login::redeem(&shared, &headers, &form) {
+        return answer;
+    }
     if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
         return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type");
     }

@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use tidegate_core::words::{Principal, Timestamp};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::oauth::{Form, OAuthError};
+use super::pages::{Provider, choices, page, redirect};
 use super::refresh::Source;
 use super::saml::SamlLogin;
 use super::shelf::Shelf;
@@ -43,7 +44,15 @@ struct Login {
     browser: SecretHash,
     nonce: Zeroizing<String>,
     verifier: Zeroizing<String>,
-    request: Request,
+    purpose: Purpose,
+}
+
+/// What somebody logs in for.
+pub(super) enum Purpose {
+    /// A program on his machine, which gets a code.
+    Program(Request),
+    /// A device elsewhere, about which he is asked.
+    Device(SecretHash),
 }
 
 /// What a program asked for.
@@ -121,22 +130,24 @@ impl Issuer {
         let providers = self.providers();
         let wanted = match (form.get("idp"), &providers[..]) {
             (Some(wanted), _) => wanted,
-            (None, [(only, _)]) => only,
+            (None, [only]) => only.name,
             (None, []) => "",
             (None, _) => return Ok(choices(query, &providers)),
         };
-        let index = self.idps.iter().position(|idp| idp.issuer().issuer == wanted);
-        if index.is_none() && providers.iter().any(|(name, _)| *name == wanted) {
-            let unknown = || OAuthError::invalid_request("no such identity provider is configured to log in at");
-            return self.begin_saml(wanted, request).ok_or_else(unknown)?;
-        }
-        let idp = index.and_then(|index| Some((index, self.idps.get(index)?)));
-        let (index, idp) =
-            idp.ok_or_else(|| OAuthError::invalid_request("no such identity provider is configured to log in at"))?;
+        self.send_to_provider(wanted, Purpose::Program(request)).await
+    }
+
+    /// Sends a browser to an identity provider: an issuer's URL or an entity id.
+    pub(super) async fn send_to_provider(&self, wanted: &str, purpose: Purpose) -> Result<Response, OAuthError> {
+        let unknown = || OAuthError::invalid_request("no such identity provider is configured to log in at");
+        let Some((index, idp)) = self.idps.iter().enumerate().find(|(_, idp)| idp.issuer().issuer == wanted) else {
+            let saml = self.saml.as_ref().filter(|saml| saml.entity_ids().any(|known| known == wanted));
+            return self.begin_saml(saml.ok_or_else(unknown)?, wanted, purpose);
+        };
         let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
         let (state, nonce, verifier, browser) = (random()?, random()?, random()?, random()?);
         let url = idp.authorization_url(&state, &nonce, &s256(&verifier)).await?;
-        let login = Login { idp: index, browser: SecretHash::of(&browser), nonce, verifier, request };
+        let login = Login { idp: index, browser: SecretHash::of(&browser), nonce, verifier, purpose };
         let now = now();
         lock(&self.logins)
             .logins
@@ -153,7 +164,7 @@ impl Issuer {
         let state = SecretHash::of(form.need("state")?);
         let login = lock(&self.logins).logins.take(&state, now());
         let login = login.ok_or_else(|| OAuthError::invalid_grant("the login is not known, over, or took too long"))?;
-        if !cookie(headers).is_some_and(|browser| login.browser.is_of(browser)) {
+        if !cookie_of(headers, COOKIE).is_some_and(|browser| login.browser.is_of(browser)) {
             return Err(OAuthError::invalid_grant("the login was begun in another browser"));
         }
         let Some(idp) = self.idps.get(login.idp) else { return Err(OAuthError::server_error("no such provider")) };
@@ -169,11 +180,25 @@ impl Issuer {
         self.check_standing(&verified.principal, None)?;
         let ends = self.end_of(&verified);
         let source = Source { idp: said.refresh_token.map(|token| (login.idp, token)), ends };
-        self.give_code(login.request, verified.principal, source, CALLBACK, now())
+        self.end_at_purpose(login.purpose, verified.principal, source, CALLBACK)
+    }
+
+    /// Somebody has logged in: the code for his program, or the question about his device.
+    pub(super) fn end_at_purpose(
+        &self,
+        purpose: Purpose,
+        principal: Principal,
+        source: Source,
+        came_by: &str,
+    ) -> Result<Response, OAuthError> {
+        match purpose {
+            Purpose::Program(request) => self.give_code(request, principal, source, came_by, now()),
+            Purpose::Device(code) => self.ask_about_device(code, principal, source, now()),
+        }
     }
 
     /// Sends the browser back to the program with a code.
-    pub(super) fn give_code(
+    fn give_code(
         &self,
         request: Request,
         principal: Principal,
@@ -229,22 +254,12 @@ impl Issuer {
         self.begin(principal, source, &client, sid, now)
     }
 
-    /// Where people can log in: the name that says which, and what the page calls it.
-    fn providers(&self) -> Vec<(&str, &str)> {
-        let oidc = self.idps.iter().map(|idp| (idp.issuer().issuer.as_str(), idp.label()));
-        let saml = self.saml.iter().flat_map(|saml| saml.entity_ids()).map(|id| (id, id));
+    /// Where people can log in.
+    pub(super) fn providers(&self) -> Vec<Provider<'_>> {
+        let oidc = self.idps.iter().map(|idp| Provider { name: &idp.issuer().issuer, label: idp.label() });
+        let saml = self.saml.iter().flat_map(|saml| saml.entity_ids()).map(|id| Provider { name: id, label: id });
         oidc.chain(saml).collect()
     }
-}
-
-/// The page on which somebody chooses where to log in.
-fn choices(query: &str, providers: &[(&str, &str)]) -> Response {
-    let links = providers.iter().map(|(name, label)| {
-        let mut more = form_urlencoded::Serializer::new(format!("{query}&"));
-        more.append_pair("idp", name);
-        format!("<li><a href=\"/authorize?{}\">{}</a></li>", escape(&more.finish()), escape(label))
-    });
-    html(StatusCode::OK, "Log in", &format!("<ul>{}</ul>", links.collect::<String>()))
 }
 
 fn check_request(form: &Form) -> Result<Request, OAuthError> {
@@ -289,40 +304,10 @@ fn is_loopback(url: &Url) -> bool {
         && url.fragment().is_none()
 }
 
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The value of a cookie.
+pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
-}
-
-pub(super) fn redirect(url: &Url, cookie: Option<&str>) -> Result<Response, OAuthError> {
-    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| OAuthError::server_error("no usable URL"));
-    let mut response = (StatusCode::SEE_OTHER, [(header::CACHE_CONTROL, "no-store")]).into_response();
-    response.headers_mut().insert(header::LOCATION, value(url.as_str())?);
-    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Some(cookie) = cookie {
-        response.headers_mut().insert(header::SET_COOKIE, value(cookie)?);
-    }
-    Ok(response)
-}
-
-pub(super) fn page(status: StatusCode, title: &str, text: &str) -> Response {
-    html(status, title, &format!("<p>{}</p>", escape(text)))
-}
-
-fn html(status: StatusCode, title: &str, body: &str) -> Response {
-    let headers = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
-    ];
-    let document = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title} \u{2013} Tidegate</title><h1>{title}</h1>{body}</html>"
-    );
-    (status, headers, Html(document)).into_response()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    cookies.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

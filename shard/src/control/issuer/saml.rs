@@ -16,14 +16,16 @@ use tidegate_policy::identity::saml::VerifiedAssertion;
 use url::Url;
 
 use super::accounts::Client;
-use super::login::{COOKIE, LOGIN_MILLIS, Request, cookie, page, redirect};
+use super::login::{COOKIE, LOGIN_MILLIS, Purpose, cookie_of};
 use super::oauth::{Form, OAuthError};
+use super::pages::{page, redirect};
 use super::refresh::Source;
 use super::token::{Asked, Granted, known_client, new_session};
 use super::{Issuer, lock};
 use crate::config::tokens::CLI_CLIENT;
 use crate::control::listen::Peer;
 use crate::control::now;
+use crate::control::saml::ServiceProvider;
 use crate::tokens::secret::{SecretHash, draw};
 
 /// Where a provider's response is posted.
@@ -38,7 +40,7 @@ pub(super) struct SamlLogin {
     entity_id: String,
     request_id: String,
     browser: SecretHash,
-    request: Request,
+    purpose: Purpose,
 }
 
 /// `GET /saml/metadata`.
@@ -66,32 +68,34 @@ pub(super) async fn consume(
 }
 
 impl Issuer {
-    /// Sends a browser to a SAML provider; `None` where there is none of this entity id.
-    pub(super) fn begin_saml(&self, entity_id: &str, request: Request) -> Option<Result<Response, OAuthError>> {
-        let saml = self.saml.as_ref()?;
-        saml.entity_ids().any(|known| known == entity_id).then(|| {
-            let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
-            let (state, browser) = (random()?, random()?);
-            let now = now();
-            let started = saml
-                .begin(entity_id, &state, now)
-                .map_err(|error| OAuthError::unavailable(format!("the identity provider cannot be used: {error:#}")))?;
-            let url = Url::parse(&started.url).map_err(|_| OAuthError::server_error("the provider's URL is none"))?;
-            let login = SamlLogin {
-                entity_id: entity_id.to_owned(),
-                request_id: started.request_id,
-                browser: SecretHash::of(&browser),
-                request,
-            };
-            lock(&self.logins)
-                .saml
-                .put(SecretHash::of(&state), login, now.plus_millis(LOGIN_MILLIS), now)
-                .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
-            // The response comes as a post from the provider's page, which only a cookie for all sites survives.
-            let site = if self.config.issuer.starts_with("https:") { "None; Secure" } else { "Lax" };
-            let cookie = format!("{COOKIE}={}; Path={CONSUMER}; Max-Age=600; HttpOnly; SameSite={site}", &*browser);
-            redirect(&url, Some(&cookie))
-        })
+    /// Sends a browser to a SAML provider, which must be one of `saml`'s.
+    pub(super) fn begin_saml(
+        &self,
+        saml: &ServiceProvider,
+        entity_id: &str,
+        purpose: Purpose,
+    ) -> Result<Response, OAuthError> {
+        let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
+        let (state, browser) = (random()?, random()?);
+        let now = now();
+        let started = saml
+            .begin(entity_id, &state, now)
+            .map_err(|error| OAuthError::unavailable(format!("the identity provider cannot be used: {error:#}")))?;
+        let url = Url::parse(&started.url).map_err(|_| OAuthError::server_error("the provider's URL is none"))?;
+        let login = SamlLogin {
+            entity_id: entity_id.to_owned(),
+            request_id: started.request_id,
+            browser: SecretHash::of(&browser),
+            purpose,
+        };
+        lock(&self.logins)
+            .saml
+            .put(SecretHash::of(&state), login, now.plus_millis(LOGIN_MILLIS), now)
+            .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
+        // The response comes as a post from the provider's page, which only a cookie for all sites survives.
+        let site = if self.config.issuer.starts_with("https:") { "None; Secure" } else { "Lax" };
+        let cookie = format!("{COOKIE}={}; Path={CONSUMER}; Max-Age=600; HttpOnly; SameSite={site}", &*browser);
+        redirect(&url, Some(&cookie))
     }
 
     fn end_saml(&self, peer: IpAddr, headers: &HeaderMap, body: &[u8]) -> Result<Response, OAuthError> {
@@ -101,7 +105,7 @@ impl Issuer {
         let now = now();
         let login = lock(&self.logins).saml.take(&state, now);
         let login = login.ok_or_else(|| OAuthError::invalid_grant("the login is not known, over, or took too long"))?;
-        if !cookie(headers).is_some_and(|browser| login.browser.is_of(browser)) {
+        if !cookie_of(headers, COOKIE).is_some_and(|browser| login.browser.is_of(browser)) {
             return Err(OAuthError::invalid_grant("the login was begun in another browser"));
         }
         let Some(saml) = &self.saml else { return Err(OAuthError::server_error("no such provider")) };
@@ -111,7 +115,7 @@ impl Issuer {
             .map_err(|error| OAuthError::invalid_grant(error.to_string()))?;
         self.check_standing(&verified.principal, None)?;
         let source = Source { idp: None, ends: ends(&verified, now) };
-        self.give_code(login.request, verified.principal, source, CONSUMER, now)
+        self.end_at_purpose(login.purpose, verified.principal, source, CONSUMER)
     }
 
     /// RFC 7522: a SAML assertion for one of our tokens. Not refreshed: the client comes back with a fresh one.

@@ -1,5 +1,6 @@
 //! The token endpoint, asked over HTTP as clients ask it.
 
+mod device;
 mod login;
 
 use std::path::Path;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::accounts::{Client, authenticate, claimed_name};
 use super::oauth::{Form, OAuthError, no_store};
-use super::{Issuer, lock, name};
+use super::{Issuer, device, lock, name};
 use crate::config::tokens::CLI_CLIENT;
 use crate::control::listen::Peer;
 use crate::control::now;
@@ -101,6 +101,7 @@ impl Issuer {
             "client_credentials" => self.client_credentials(asked),
             "authorization_code" => self.redeem_code(asked).await,
             "refresh_token" => self.refresh(asked).await,
+            device::GRANT_TYPE => self.redeem_device(asked),
             TOKEN_EXCHANGE => self.exchange(asked).await,
             SAML_BEARER => self.saml_bearer(asked),
             _ => Err(OAuthError::new(

@@ -83,8 +83,8 @@ impl Provider {
 }
 
 /// A gateway whose people log in at a provider, and a program's side of one login.
-struct Scene {
-    fixture: Fixture,
+pub(super) struct Scene {
+    pub(super) fixture: Fixture,
     provider: Arc<Provider>,
     verifier: String,
 }
@@ -92,14 +92,19 @@ struct Scene {
 const REDIRECT: &str = "http://127.0.0.1:4711/callback";
 
 impl Scene {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let (key, _) = SigningKey::generate(crate::tokens::TokenAlgorithm::ES256).unwrap();
         let provider = Provider::start(key).await;
         let fixture = Fixture::with_idp(&provider.url, &provider.key).await;
         Self { fixture, provider, verifier: draw("").unwrap().to_string() }
     }
 
-    async fn get(&self, url: &str, cookie: &str) -> (u16, String, String) {
+    /// The provider's URL.
+    pub(super) fn provider(&self) -> &str {
+        &self.provider.url
+    }
+
+    pub(super) async fn get(&self, url: &str, cookie: &str) -> (u16, String, String) {
         let answer = self.fixture.http.get(url).header("cookie", cookie).send().await.unwrap();
         let header = |name: &str| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         (answer.status().as_u16(), header("location"), header("set-cookie"))
@@ -148,12 +153,12 @@ impl Scene {
         self.fixture.post("/token", &fields).await
     }
 
-    async fn refresh(&self, token: &str) -> (u16, Value) {
+    pub(super) async fn refresh(&self, token: &str) -> (u16, Value) {
         let fields = [("grant_type", "refresh_token"), ("client_id", "tidegate-cli"), ("refresh_token", token)];
         self.fixture.post("/token", &fields).await
     }
 
-    fn groups(&self, answer: &Value) -> Vec<String> {
+    pub(super) fn groups(&self, answer: &Value) -> Vec<String> {
         let token = answer["access_token"].as_str().unwrap();
         let issuers = self.fixture.issuer.shared.issuers.load();
         let verified = verify(token, &issuers, now(), &Limits::default()).unwrap();

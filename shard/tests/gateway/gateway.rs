@@ -69,6 +69,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) release: &'static str,
     /// `sasl.session_max` of every listener with SASL.
     pub(crate) session_max: Option<&'static str>,
+    /// Lines at the end of `identity`.
+    pub(crate) identity: String,
     /// Lines at the end of the configuration file.
     pub(crate) more: String,
 }
@@ -86,6 +88,7 @@ impl<'a> Setup<'a> {
             upstream_sasl: "{mechanism: none}".to_owned(),
             release: "written",
             session_max: None,
+            identity: String::new(),
             more: String::new(),
         }
     }
@@ -168,9 +171,10 @@ impl<'a> Setup<'a> {
         write!(
             text,
             "identity:\n  ca_file: {}\n  issuers:\n    - issuer: {}\n      audiences: [{AUDIENCE}]\n      \
-             algorithms: [RS256, ES256, EdDSA]\n      leeway_seconds: 1\n",
+             algorithms: [RS256, ES256, EdDSA]\n      leeway_seconds: 1\n{}",
             ca.display(),
-            self.idp.url()
+            self.idp.url(),
+            self.identity
         )
         .unwrap();
         write!(

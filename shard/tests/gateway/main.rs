@@ -28,6 +28,8 @@ mod ports;
 mod process;
 mod raw;
 mod records;
+mod saml;
 mod stock_clients;
 mod tls;
 mod tokens;
+mod web;

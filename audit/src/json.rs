@@ -33,6 +33,8 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::TokenRefused) => "token_refused",
         Ok(Kind::TokenRevoked) => "token_revoked",
         Ok(Kind::AdminCall) => "admin_call",
+        Ok(Kind::EvidenceKey) => "evidence_key",
+        Ok(Kind::Retention) => "retention",
     }
 }
 

@@ -14,6 +14,8 @@ use aws_lc_rs::rand;
 
 use crate::note::{NoteError, Signer, VerifierKey};
 
+pub mod rotation;
+
 /// The public half's name below the evidence directory.
 pub const VERIFIER_FILE: &str = "verifier.key";
 /// The name of a key that the gateway made itself.
@@ -49,6 +51,14 @@ pub enum KeyError {
     /// The system has no randomness.
     #[error("no random bytes for a signing key")]
     Random,
+    /// The key was replaced by another.
+    #[error("{}: this key was replaced and its use has ended; the evidence goes on with {new}", path.display())]
+    Ended {
+        /// The file.
+        path: PathBuf,
+        /// The key that follows.
+        new: Box<VerifierKey>,
+    },
 }
 
 /// A key that was loaded or made.
@@ -67,7 +77,7 @@ pub struct Loaded {
 /// `root` is created.
 ///
 /// # Errors
-/// [`KeyError`]. A configured key is never made.
+/// [`KeyError`]. A configured key is never made, and one that was replaced ([`rotation`]) is never used again.
 pub fn load_or_make(root: &Path, configured: Option<&Path>, origin: &str) -> Result<Loaded, KeyError> {
     fs::create_dir_all(root).map_err(|source| KeyError::Io { path: root.to_owned(), source })?;
     let path = configured.map_or_else(|| root.join(SIGNING_FILE), Path::to_owned);
@@ -76,25 +86,36 @@ pub fn load_or_make(root: &Path, configured: Option<&Path>, origin: &str) -> Res
         Err(error) if error.kind() == io::ErrorKind::NotFound && configured.is_none() => (make(&path, origin)?, true),
         Err(source) => return Err(KeyError::Io { path, source }),
     };
+    let signer = rotation::settle(root, &path, signer)?;
     publish(&root.join(VERIFIER_FILE), signer.verifier())?;
     Ok(Loaded { signer, path, made })
 }
 
 fn make(path: &Path, origin: &str) -> Result<Signer, KeyError> {
     let io = |source| KeyError::Io { path: path.to_owned(), source };
-    let mut seed = zeroize::Zeroizing::new([0; 32]);
-    rand::fill(&mut *seed).map_err(|_| KeyError::Random)?;
-    let signer =
-        Signer::from_seed(origin, &seed).map_err(|source| KeyError::Name { origin: origin.to_owned(), source })?;
-    let text = zeroize::Zeroizing::new(signer.encode(&seed));
+    let (signer, text) = draw(origin)?;
     // Written aside and linked: a crash leaves no half key, and a key that appeared meanwhile stays.
     let new = path.with_extension("new");
-    let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    write_secret(&new, text.as_bytes()).map_err(io)?;
     fs::hard_link(&new, path).map_err(io)?;
     fs::remove_file(&new).map_err(io)?;
     Ok(signer)
+}
+
+/// A key that was drawn now, and its text.
+fn draw(name: &str) -> Result<(Signer, zeroize::Zeroizing<String>), KeyError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    rand::fill(&mut *seed).map_err(|_| KeyError::Random)?;
+    let signer = Signer::from_seed(name, &seed).map_err(|source| KeyError::Name { origin: name.to_owned(), source })?;
+    let text = zeroize::Zeroizing::new(signer.encode(&seed));
+    Ok((signer, text))
+}
+
+/// Writes a file that only its owner may read, anew and durably.
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all())
 }
 
 /// Adds a key to the file of public keys, the newest last.

@@ -6,7 +6,8 @@
 //! 2. [`format`]: header page and frames, encoded and parsed. [`tree`]: the Merkle tree of RFC 6962. [`note`]:
 //!    keys, signed notes, checkpoints. All pure.
 //! 3. [`entry`]: an event as a frame, cut to the size limit.
-//! 4. [`directory`]: where segments lie, how they are named, listed and created. [`keys`]: where keys lie.
+//! 4. [`directory`]: where segments lie, how they are named, listed and created. [`keys`]: where keys lie, and how they
+//!    are replaced.
 //! 5. [`log`]: [`log::ShardLog`], the writer: append, group commit, rotation, and its notary, which hashes what was
 //!    written and signs checkpoints on another thread.
 //! 6. [`recover`]: what opening does after a crash, and when it refuses to.
@@ -14,7 +15,8 @@
 //! 8. [`verify`]: intact, unsealed tail, or tampered, and where. [`prove`]: one entry, proven to somebody else.
 //! 9. [`tail`]: [`tail::Tail`], all shards merged and followed. [`query`]: which entries, and finding them, with
 //!    [`index`] to skip segments.
-//! 10. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
+//! 11. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)
@@ -26,7 +28,8 @@
 //! A segment changes only at its end, by its one writer, which holds the lock. Recovery is the one
 //! thing that takes bytes away: those after the last whole frame of the last, unsealed segment, and only
 //! beyond every signed size; it keeps a copy of them. Where signed entries are missing or changed, the log
-//! does not open. Nothing here deletes or overwrites a file that it did not write.
+//! does not open. Nothing here deletes or overwrites a file that it did not write, and only [`retention`] deletes
+//! segments, after an entry says so, leaving a signed note in their place.
 
 pub mod directory;
 pub mod entry;
@@ -40,6 +43,7 @@ pub mod prove;
 pub mod query;
 pub mod read;
 pub mod recover;
+pub mod retention;
 pub mod table;
 pub mod tail;
 pub mod tree;

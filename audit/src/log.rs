@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_core::event::Entry;
 use tidegate_core::words::Timestamp;
@@ -60,6 +60,8 @@ pub enum Durability {
 pub struct LogOptions {
     /// Bytes allocated for a segment; it is sealed when the next entry does not fit.
     pub segment_bytes: u64,
+    /// How long after its first entry a segment is sealed, however little is in it; never where `None`.
+    pub segment_age_max: Option<Duration>,
     /// Largest entry, in bytes; over it the entry's resources are cut (`limits.evidence_entry_bytes_max`).
     pub entry_bytes_max: u32,
     /// When an entry counts as evidence.
@@ -78,6 +80,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
+            segment_age_max: None,
             entry_bytes_max: 1024 * 1024,
             durability: Durability::Written,
             signer: None,
@@ -190,6 +193,10 @@ struct Segment {
     sealed: bool,
     /// Where the last checkpoint frame begins; 0 where there is none.
     checkpoint: u64,
+    /// When its first entry was written; `None` where it has none.
+    begun: Option<Instant>,
+    /// Up to here bytes of entries that were given up may stand after `offset`.
+    dirty_end: u64,
 }
 
 /// The writer of one shard's evidence. See the module's description.
@@ -247,7 +254,12 @@ impl ShardLog {
         let (segment, sealed) = match last {
             Some(Last { file, path, header, offset, sealed, checkpoint, .. }) => {
                 let capacity = file.metadata().map_err(io)?.len();
-                (Segment { file: Arc::new(file), path, header, offset, capacity, sealed, checkpoint }, sealed)
+                // What it has of its time already, so that restarts do not put its end off.
+                let age = u64::try_from(now.0.saturating_sub(header.created_micros)).unwrap_or_default();
+                let begun = Instant::now().checked_sub(Duration::from_micros(age)).or_else(|| Some(Instant::now()));
+                let begun = begun.filter(|_| recovery.next_sequence > header.first_sequence);
+                let file = Arc::new(file);
+                (Segment { file, path, header, offset, capacity, sealed, checkpoint, begun, dirty_end: 0 }, sealed)
             }
             None => {
                 let header = Header {
@@ -312,6 +324,33 @@ impl ShardLog {
         sequence
     }
 
+    /// Gives up what is pending, which cannot be written, and returns how many entries that were: their sequence
+    /// numbers go to the next ones. For a caller that rather goes on without evidence than waits.
+    pub fn shed(&mut self) -> u64 {
+        let shed = self.next_sequence - self.written;
+        if shed > 0 && !self.segment.sealed {
+            // A part of it may have been written: nothing may be read there before other frames stand in its place.
+            let end = self.segment.offset + self.pending_bytes() as u64;
+            self.segment.dirty_end = self.segment.dirty_end.max(end.min(self.segment.capacity));
+        }
+        self.pending.clear();
+        self.pending_start = 0;
+        self.next_sequence = self.written;
+        shed
+    }
+
+    /// The sequence number that the next entry gets.
+    #[must_use]
+    pub const fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// What signs the checkpoints.
+    #[must_use]
+    pub fn signer(&self) -> Option<Arc<Signer>> {
+        self.options.signer.clone()
+    }
+
     /// Bytes that wait for being written (`limits.evidence_pending_bytes_max` bounds them, by the caller).
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
@@ -361,6 +400,7 @@ impl ShardLog {
         if self.notary.is_behind() {
             self.notary.catch_up()?;
         }
+        self.clean_up()?;
         while self.pending_start < self.pending.len() {
             self.settle_directory()?;
             let (bytes, entries) = if self.segment.sealed { (0, 0) } else { self.fitting() };
@@ -375,6 +415,7 @@ impl ShardLog {
                 .map_err(|source| CommitError::Write { path: self.segment.path.clone(), source })?;
             self.notary.wrote(&self.segment.file, &self.segment.path, self.segment.offset, frames, entries);
             self.segment.offset += bytes as u64;
+            self.segment.begun.get_or_insert_with(Instant::now);
             self.pending_start += bytes;
             self.written += entries;
         }
@@ -386,7 +427,18 @@ impl ShardLog {
             self.notary.put_back(signed);
             return Err(error);
         }
+        if self.is_rotation_due() {
+            self.rotate().map_err(|source| self.rotate_error(source))?;
+            self.settle_directory()?;
+        }
         Ok(self.written())
+    }
+
+    /// Whether the segment is as old as it may become: the next commit, of nothing if need be, seals it.
+    #[must_use]
+    pub fn is_rotation_due(&self) -> bool {
+        let age = self.segment.begun.filter(|_| !self.segment.sealed).map(|begun| begun.elapsed());
+        age.zip(self.options.segment_age_max).is_some_and(|(age, max)| age >= max)
     }
 
     /// What must be synced so that everything written so far survives a loss of power. Can be sent
@@ -446,6 +498,14 @@ impl ShardLog {
         }
     }
 
+    /// The tree of everything written.
+    ///
+    /// # Errors
+    /// [`CommitError`]: what was written is not in the file any more.
+    pub fn tree(&mut self) -> Result<CompactRange, CommitError> {
+        self.notary.catch_up()
+    }
+
     /// Whether a checkpoint waits for the next commit.
     #[must_use]
     pub fn has_checkpoint(&self) -> bool {
@@ -456,7 +516,7 @@ impl ShardLog {
     /// with the seal will do. Nothing may be pending.
     fn write_checkpoint(&mut self, signed: &Signed) -> Result<(), CommitError> {
         let frame = checkpoint_frame(signed, self.written, self.last_time_micros);
-        let Segment { file, path, header, offset, capacity, sealed, checkpoint } = &mut self.segment;
+        let Segment { file, path, header, offset, capacity, sealed, checkpoint, .. } = &mut self.segment;
         // A checkpoint of everything may use the room of the one that would come with the seal.
         let kept = if signed.size == self.written { SEAL_FRAME_BYTES as u64 } else { reserve(&self.options) };
         let end = capacity.saturating_sub(kept);
@@ -581,6 +641,17 @@ impl ShardLog {
         }
         file.sync_all()?;
         (*header, *capacity, *sealed) = (renewed, wanted, false);
+        Ok(())
+    }
+
+    /// Zeroes what entries that were given up may have left after the last frame.
+    fn clean_up(&mut self) -> Result<(), CommitError> {
+        let Segment { file, path, offset, dirty_end, sealed, .. } = &mut self.segment;
+        if *dirty_end > *offset && !*sealed {
+            fill_with_zeros(file, *offset, *dirty_end)
+                .map_err(|source| CommitError::Write { path: path.clone(), source })?;
+        }
+        *dirty_end = 0;
         Ok(())
     }
 
@@ -709,6 +780,8 @@ fn begin(directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
         offset: HEADER_BYTES as u64,
         sealed: false,
         checkpoint: 0,
+        begun: None,
+        dirty_end: 0,
     })
 }
 

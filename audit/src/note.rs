@@ -163,9 +163,20 @@ impl Signer {
     /// Signs a text, which must end in a newline, and returns the note.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
-        let bytes = [&self.key.id()[..], self.pair.sign(text.as_bytes()).as_ref()].concat();
-        format!("{text}\n— {} {}\n", self.key.name, BASE64.encode(bytes))
+        sign_with(text, &[self])
     }
+
+    fn signature_line(&self, text: &str) -> String {
+        let bytes = [&self.key.id()[..], self.pair.sign(text.as_bytes()).as_ref()].concat();
+        format!("— {} {}\n", self.key.name, BASE64.encode(bytes))
+    }
+}
+
+/// A note with a signature line of each signer. The text must end in a newline.
+#[must_use]
+pub fn sign_with(text: &str, signers: &[&Signer]) -> String {
+    let lines: String = signers.iter().map(|signer| signer.signature_line(text)).collect();
+    format!("{text}\n{lines}")
 }
 
 /// A note taken apart. Nothing of it is believed yet.
@@ -202,6 +213,12 @@ impl<'a> Note<'a> {
             })
             .collect();
         Ok(Self { text, signatures: signatures.ok_or(NoteError::Malformed("a line of the note is no signature"))? })
+    }
+
+    /// The text, believed or not, with its last newline.
+    #[must_use]
+    pub const fn text(&self) -> &'a str {
+        self.text
     }
 
     /// The text and which of `keys` signed it, by index.
@@ -267,6 +284,12 @@ impl Checkpoint {
         }
         Ok(Self { origin: origin.to_owned(), size: number, root })
     }
+}
+
+/// A hash from base64; `None` where it is none.
+#[must_use]
+pub fn hash_from_base64(text: &str) -> Option<Hash> {
+    BASE64.decode(text).ok()?.try_into().ok()
 }
 
 /// A hash as base64.

@@ -15,6 +15,7 @@ use crate::directory::{segment_path, segments, shards};
 use crate::format::{Damage, FrameType};
 use crate::index::{self, Index, key};
 use crate::read::{ReadError, SegmentReader, Step};
+use crate::retention::removed::is_said_removed;
 use crate::tail::{Damaged, Entry, Item};
 
 /// What an entry must be. Every field that says something must be fulfilled; of a list, one of its values.
@@ -325,6 +326,13 @@ impl ShardSearch {
         cost.bytes_read += bytes;
         match SegmentReader::open(&path) {
             Ok(reader) => Ok(Some(reader)),
+            // Removed by retention since it was listed.
+            Err(ReadError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound
+                    && is_said_removed(&self.directory, first, first.saturating_add(1)) =>
+            {
+                Ok(None)
+            }
             Err(error @ ReadError::Io { .. }) => Err(error.into()),
             Err(error) => {
                 let reason = error.to_string();

@@ -16,6 +16,7 @@ use tidegate_core::event::Event;
 use crate::directory::{segment_path, segments, shard_directory, shards};
 use crate::format::{Damage, FrameType};
 use crate::read::{ReadError, SegmentReader, Step};
+use crate::retention::removed::is_said_removed;
 
 /// Entries after which shards that had nothing are asked again although others still have some.
 const ROUND_ENTRIES: u32 = 1024;
@@ -341,6 +342,7 @@ impl ShardTail {
             Ok(reader) => {
                 if let Some(expected) = self.next_sequence
                     && expected != first
+                    && !is_said_removed(&self.directory, expected, first)
                 {
                     let reason = Damage::Sequence { expected, found: first }.to_string();
                     damaged.push_back(self.damaged_segment(&path, expected, reason));

@@ -21,16 +21,20 @@ use serde::Serialize;
 
 use crate::directory::{segment_path, segments, shards};
 use crate::log::CHECKPOINT_FILE;
-use crate::note::{Checkpoint, Note, NoteError, VerifierKey};
+use crate::note::{Checkpoint, NoteError, VerifierKey};
+use crate::retention::removed::{Edge, Removed, removed_notes};
 use crate::tree::{CompactRange, Hash};
 
 mod segment;
+mod trust;
 use segment::{Checked, check};
+use trust::Trust;
 
 /// What to verify with.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The keys that are trusted, the newest last: a later key is never followed by an earlier one.
+    /// The keys that are trusted, the newest last: a later key is never followed by an earlier one. Those that
+    /// announcements of rotations lead to are added.
     pub keys: Vec<VerifierKey>,
     /// Checkpoints kept elsewhere: where each came from, and the note.
     pub checkpoints: Vec<(String, Vec<u8>)>,
@@ -165,6 +169,10 @@ pub struct ShardReport {
     pub bytes: u64,
     /// Bytes at the end that are no whole frame: what a crash leaves.
     pub torn_bytes: u64,
+    /// Segments that retention removed, as signed notes in their place say.
+    pub removed_segments: u64,
+    /// Entries that were in them.
+    pub removed_entries: u64,
 }
 
 /// The result.
@@ -174,6 +182,8 @@ pub struct Report {
     pub shards: Vec<ShardReport>,
     /// What contradicts, by shard and place. Empty: nothing does.
     pub findings: Vec<Finding>,
+    /// How many rotations of keys were followed.
+    pub rotations: usize,
 }
 
 /// The result in a word.
@@ -220,6 +230,14 @@ struct Task {
     wanted: Vec<Wanted>,
 }
 
+/// The keys that `given` ones lead to by the rotations announced below `root`, the newest last.
+///
+/// # Errors
+/// What the operating system says.
+pub fn trusted(root: &Path, given: &[VerifierKey]) -> io::Result<Vec<VerifierKey>> {
+    Ok(Trust::new(root, given, &mut Vec::new())?.keys)
+}
+
 /// Verifies the evidence below `root`.
 ///
 /// # Errors
@@ -234,18 +252,27 @@ pub fn verify(root: &Path, options: &Options, progress: &Progress) -> Result<Rep
         return Err(VerifyError::Nothing { path: root.to_owned() });
     }
     let mut findings = Vec::new();
-    let mut wanted = external(options)?;
+    let trust = Trust::new(root, &options.keys, &mut findings).map_err(io(root))?;
+    let mut wanted = external(options, &trust)?;
+    for (shard, end) in trust.wanted() {
+        wanted.entry(shard).or_default().push(end);
+    }
+    let mut gaps = Vec::new();
     let mut tasks = Vec::new();
     let mut reports = Vec::new();
     for (index, (shard, directory)) in found.iter().enumerate() {
         // Before the segments are looked at: a live gateway only goes on from there.
         let mut sizes = wanted.remove(shard).unwrap_or_default();
-        beside(*shard, directory, &options.keys, &mut sizes, &mut findings).map_err(io(directory))?;
+        beside(*shard, directory, &trust, &mut sizes, &mut findings).map_err(io(directory))?;
         sizes.sort_by_key(|wanted| wanted.size);
-        let firsts = segments(directory).map_err(io(directory))?;
+        let mut firsts = segments(directory).map_err(io(directory))?;
+        let removed = removed(*shard, directory, &trust, &mut findings).map_err(io(directory))?;
+        // Files that a note already speaks of as removed were about to be.
+        firsts.retain(|first| !removed.iter().any(|(_, gap)| gap.covers(*first, first.saturating_add(1))));
+        gaps.push(removed);
         let mut report = ShardReport { shard: *shard, segments: firsts.len(), ..ShardReport::default() };
         if firsts.is_empty()
-            && let Some(last) = sizes.last()
+            && let Some(last) = sizes.last().filter(|last| last.size > 0)
         {
             let detail = format!("{} is signed over {} entries, but there is no segment", last.source, last.size);
             findings.push(place(Kind::Missing, *shard, directory, 0, 0, detail));
@@ -267,23 +294,29 @@ pub fn verify(root: &Path, options: &Options, progress: &Progress) -> Result<Rep
         reports.push(report);
     }
     for (shard, wanted) in wanted {
-        if let Some(last) = wanted.last() {
+        if let Some(last) = wanted.last().filter(|last| last.size > 0) {
             let detail =
                 format!("{} is signed over {} entries of this shard, which is not here", last.source, last.size);
             findings.push(place(Kind::Missing, shard, root, 0, 0, detail));
         }
     }
-    let checked = check_all(&tasks, &reports, options, progress);
-    for (index, report) in reports.iter_mut().enumerate() {
+    let checked = check_all(&tasks, &reports, options, &trust, progress);
+    for (index, (report, gaps)) in reports.iter_mut().zip(&gaps).enumerate() {
         let of_shard = tasks.iter().zip(&checked).filter(|(task, _)| task.shard == index);
-        join(report, of_shard, &mut findings);
+        join(report, of_shard, gaps, &mut findings);
     }
     findings.sort_by(|a, b| (a.shard, &a.path, a.offset, a.kind).cmp(&(b.shard, &b.path, b.offset, b.kind)));
-    Ok(Report { shards: reports, findings })
+    Ok(Report { shards: reports, findings, rotations: trust.rotations() })
 }
 
 /// Checks all segments, each by itself, on all cores.
-fn check_all(tasks: &[Task], reports: &[ShardReport], options: &Options, progress: &Progress) -> Vec<Checked> {
+fn check_all(
+    tasks: &[Task],
+    reports: &[ShardReport],
+    options: &Options,
+    trust: &Trust,
+    progress: &Progress,
+) -> Vec<Checked> {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let threads = options.threads.unwrap_or_else(cores).get().min(tasks.len()).max(1);
     let next = AtomicUsize::new(0);
@@ -295,7 +328,7 @@ fn check_all(tasks: &[Task], reports: &[ShardReport], options: &Options, progres
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(task) = tasks.get(index) else { break };
                     let shard = reports.get(task.shard).map_or(0, |report| report.shard);
-                    let checked = check(task, shard, &options.keys, &progress.done);
+                    let checked = check(task, shard, trust, &progress.done);
                     results.lock().unwrap_or_else(PoisonError::into_inner).insert(index, checked);
                 }
             });
@@ -304,15 +337,34 @@ fn check_all(tasks: &[Task], reports: &[ShardReport], options: &Options, progres
     results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-/// Joins a shard's segments: each must go on where the one before it ends.
+/// Where a shard's next segment must go on.
+struct Before {
+    edge: Edge,
+    /// Whether the segment before can be relied on, so that its end is known.
+    known: bool,
+    clean: bool,
+}
+
+/// Joins a shard's segments and gaps: each must go on where the one before it ends.
 fn join<'a>(
     report: &mut ShardReport,
     segments: impl Iterator<Item = (&'a Task, &'a Checked)>,
+    gaps: &[(PathBuf, Removed)],
     findings: &mut Vec<Finding>,
 ) {
-    let mut before: Option<&Checked> = None;
-    let (mut number, mut key) = (0, 0);
+    let start = Edge { number: 0, sequence: 0, root: CompactRange::default().root() };
+    let mut before = Before { edge: start, known: true, clean: true };
+    let mut gaps = gaps.iter().peekable();
+    let mut key = 0;
     for (task, checked) in segments {
+        while let Some((path, gap)) = gaps.next_if(|(_, gap)| gap.start.sequence < task.first_sequence) {
+            follow(&before, &gap.start, &mut |kind, entry, detail| {
+                findings.push(place(kind, report.shard, path, 0, entry, detail));
+            });
+            report.removed_segments += gap.segments();
+            report.removed_entries += gap.end.sequence - gap.start.sequence;
+            before = Before { edge: gap.end, known: true, clean: true };
+        }
         findings.extend(checked.findings.iter().cloned());
         report.signed = report.signed.max(checked.signed);
         report.torn_bytes += checked.torn_bytes;
@@ -325,43 +377,77 @@ fn join<'a>(
             }
             key = *index;
         }
-        let mut found = |kind, entry, detail: String| {
-            findings.push(place(kind, report.shard, &task.path, 0, entry, detail));
-        };
         if let Some(header) = &checked.header {
-            match before {
-                None if header.number != 0 || header.first_sequence != 0 => {
-                    found(Kind::Missing, 0, format!("the entries before {} are not here", header.first_sequence));
-                }
-                None => {}
-                Some(before) => follow(before, header, number, &mut found),
-            }
-            number = header.number + 1;
+            let edge = Edge { number: header.number, sequence: header.first_sequence, root: header.tree.root() };
+            follow(&before, &edge, &mut |kind, entry, detail| {
+                findings.push(place(kind, report.shard, &task.path, 0, entry, detail));
+            });
+            before.edge.number = header.number + 1;
         }
-        before = Some(checked);
+        before.edge.sequence = checked.end;
+        before.edge.root = checked.tree.as_ref().map(CompactRange::root).unwrap_or_default();
+        before.known = checked.tree.is_some();
+        before.clean = checked.findings.is_empty();
+    }
+    for (path, gap) in gaps {
+        let detail = format!("nothing follows the removed entries {} to {}", gap.start.sequence, gap.end.sequence - 1);
+        findings.push(place(Kind::Missing, report.shard, path, 0, gap.end.sequence, detail));
     }
 }
 
-fn follow(before: &Checked, header: &crate::format::Header, number: u64, found: &mut dyn FnMut(Kind, u64, String)) {
-    let first = header.first_sequence;
+fn follow(before: &Before, edge: &Edge, found: &mut dyn FnMut(Kind, u64, String)) {
     // Where the segment before is damaged, its own finding says so; its end is not known then.
-    let Some(tree) = &before.tree else { return };
-    if first > before.end {
-        found(Kind::Missing, before.end, format!("entries {} to {} are not here", before.end, first - 1));
-    } else if first < before.end || header.number != number {
+    if !before.known {
+        return;
+    }
+    let (first, end) = (edge.sequence, before.edge.sequence);
+    if first > end {
+        found(Kind::Missing, end, format!("entries {end} to {} are not here", first - 1));
+    } else if first < end || edge.number != before.edge.number {
         found(Kind::Order, first, "the segment does not follow the one before it".to_owned());
-    } else if before.findings.is_empty() && header.tree != *tree {
+    } else if before.clean && edge.root != before.edge.root {
         found(Kind::Changed, first, "the tree in the header is not that of the segments before".to_owned());
     }
 }
 
+/// The notes of a shard's removed segments, those that lie within others left out.
+fn removed(
+    shard: u32,
+    directory: &Path,
+    trust: &Trust,
+    findings: &mut Vec<Finding>,
+) -> io::Result<Vec<(PathBuf, Removed)>> {
+    let keys = trust.current_keys();
+    let mut gaps: Vec<(PathBuf, Removed)> = Vec::new();
+    for (path, note) in removed_notes(directory)? {
+        match Removed::parse(&note, &keys) {
+            Ok((gap, _)) if gap.tree.rsplit_once("/shard-").and_then(|(_, n)| n.parse().ok()) != Some(shard) => {
+                findings.push(place(Kind::Misplaced, shard, &path, 0, 0, format!("this note is of {}", gap.tree)));
+            }
+            Ok((gap, _)) => gaps.push((path, gap)),
+            Err(error) => findings.push(place(Kind::Signature, shard, &path, 0, 0, error.to_string())),
+        }
+    }
+    gaps.sort_by_key(|(_, gap)| (gap.start.sequence, u64::MAX - gap.end.sequence));
+    let mut end = 0;
+    gaps.retain(|(_, gap)| {
+        let new = gap.end.sequence > end;
+        end = end.max(gap.end.sequence);
+        new
+    });
+    Ok(gaps)
+}
+
 /// The checkpoints that were given, by shard.
-fn external(options: &Options) -> Result<BTreeMap<u32, Vec<Wanted>>, VerifyError> {
+fn external(options: &Options, trust: &Trust) -> Result<BTreeMap<u32, Vec<Wanted>>, VerifyError> {
     let mut wanted: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
     for (name, bytes) in &options.checkpoints {
         let read = || {
-            let checkpoint = believe(bytes, &options.keys)?.0;
+            let (checkpoint, key) = trust.believe(bytes)?;
             let shard = shard_of(&checkpoint).ok_or(NoteError::Malformed("it is not of a shard's tree"))?;
+            if trust.end_of(key, shard).is_some_and(|end| checkpoint.size > end) {
+                return Err(NoteError::Malformed("it is signed with a key whose use had ended before"));
+            }
             Ok((shard, checkpoint))
         };
         let (shard, checkpoint) = read().map_err(|source| VerifyError::Checkpoint { name: name.clone(), source })?;
@@ -375,7 +461,7 @@ fn external(options: &Options) -> Result<BTreeMap<u32, Vec<Wanted>>, VerifyError
 fn beside(
     shard: u32,
     directory: &Path,
-    keys: &[VerifierKey],
+    trust: &Trust,
     wanted: &mut Vec<Wanted>,
     findings: &mut Vec<Finding>,
 ) -> io::Result<()> {
@@ -385,7 +471,11 @@ fn beside(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    match believe(&bytes, keys) {
+    match trust.believe(&bytes) {
+        Ok((checkpoint, key)) if trust.end_of(key, shard).is_some_and(|end| checkpoint.size > end) => {
+            let detail = "this checkpoint is signed with a key whose use had ended before".to_owned();
+            findings.push(place(Kind::Signature, shard, &path, 0, 0, detail));
+        }
         Ok((checkpoint, _)) if shard_of(&checkpoint) != Some(shard) => {
             let detail = format!("this checkpoint is of {}", checkpoint.origin);
             findings.push(place(Kind::Misplaced, shard, &path, 0, 0, detail));
@@ -396,13 +486,6 @@ fn beside(
         Err(error) => findings.push(place(Kind::Signature, shard, &path, 0, 0, error.to_string())),
     }
     Ok(())
-}
-
-/// A checkpoint signed by one of the keys, and by which.
-fn believe(bytes: &[u8], keys: &[VerifierKey]) -> Result<(Checkpoint, usize), NoteError> {
-    let note = Note::parse(bytes)?;
-    let (_, key) = note.verify(keys)?;
-    Ok((note.checkpoint()?, key))
 }
 
 /// The shard that a checkpoint's origin names at its end.

@@ -156,6 +156,10 @@ pub enum Kind {
     TokenRevoked = 22,
     /// A call of the admin API, refused ones included.
     AdminCall = 13,
+    /// The key that signs the evidence was replaced: the announcement, a note signed with both keys.
+    EvidenceKey = 30,
+    /// Segments were removed by retention, or a legal hold was set or lifted.
+    Retention = 31,
 }
 
 /// How an exchange ended, seen by policy.

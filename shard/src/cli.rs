@@ -7,6 +7,8 @@
 
 mod api;
 pub mod audit_filter;
+mod audit_hold;
+mod audit_key;
 pub mod audit_prove;
 pub mod audit_query;
 pub mod audit_show;
@@ -133,6 +135,10 @@ enum AuditCommand {
     Verify(audit_verify::Args),
     /// Write a proof that an entry is part of the evidence
     Prove(audit_prove::Args),
+    /// Show or replace the key that signs the evidence
+    Key(audit_key::Args),
+    /// Legal holds: evidence that retention must not remove
+    Hold(audit_hold::Args),
 }
 
 /// Why a command ends other than well.
@@ -201,8 +207,7 @@ pub fn main() -> ExitCode {
             let PolicyCommand::Explain(args) = &part.command;
             let out = stdout();
             let colours = colours(&out);
-            let now = tidegate_core::words::Timestamp(jiff::Timestamp::now().as_microsecond());
-            coded(explain::run(args, now, &mut out.lock(), colours))
+            coded(explain::run(args, now(), &mut out.lock(), colours))
         }
         Command::Login(login) => login.run(),
         Command::Logout(logout) => logout.run(),
@@ -231,8 +236,14 @@ fn audit(command: &AuditCommand) -> Result<(), Failure> {
         }
         AuditCommand::Show(args) => coded(audit_show::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Prove(args) => coded(audit_prove::run(args, &mut stdout().lock(), &mut stderr().lock())),
+        AuditCommand::Key(args) => coded(audit_key::run(args, now(), &mut stdout().lock())),
+        AuditCommand::Hold(args) => coded(audit_hold::run(args, now(), &mut stdout().lock())),
         AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),
     }
+}
+
+fn now() -> tidegate_core::words::Timestamp {
+    tidegate_core::words::Timestamp(jiff::Timestamp::now().as_microsecond())
 }
 
 /// The end of a command whose errors are those of its arguments, files named there included.

@@ -222,6 +222,14 @@ pub struct Evidence {
     pub signing_key_file: Option<PathBuf>,
     /// How often new entries are signed.
     pub checkpoint_interval: Duration,
+    /// How long after its first entry a segment is sealed.
+    pub segment_age_max: Option<Duration>,
+    /// What happens while evidence cannot be written.
+    pub on_failure: OnFailure,
+    /// What is kept, and for how long.
+    pub retention: tidegate_audit::retention::Policy,
+    /// How often it is looked for what is due to be removed.
+    pub retention_interval: Duration,
 }
 
 /// The control log.
@@ -350,6 +358,17 @@ impl UpstreamSasl {
             Self::OAuthBearer { token_file, .. } => token_file.as_deref(),
         }
     }
+}
+
+/// What happens while evidence cannot be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Nothing is released and nothing more is taken until it can be.
+    #[default]
+    Refuse,
+    /// Responses leave without evidence; how many is counted, and written down once that is possible again.
+    Shed,
 }
 
 /// When a response that carries data may leave.

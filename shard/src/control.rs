@@ -219,8 +219,9 @@ async fn run(
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the control address cannot be served"),
     };
+    let refuses = config.evidence.on_failure == crate::config::OnFailure::Refuse;
     let api = Arc::new(admin::Admin::new(shared.clone(), config, authority, reloads.clone(), Some(operator)));
-    let app = http::router(http::App { shared, registry, reloads }).merge(admin::router(&api));
+    let app = http::router(http::App { shared, registry, reloads, refuses }).merge(admin::router(&api));
     tokio::select! {
         served = axum::serve(listener, app.into_make_service_with_connect_info::<listen::Peer>()) => {
             if let Err(error) = served {

@@ -24,6 +24,7 @@ pub mod proxy_header;
 pub mod records;
 pub mod release;
 pub mod response;
+mod retention;
 pub mod runtime;
 pub mod sasl;
 pub mod session;

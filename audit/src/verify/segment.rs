@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Finding, Kind, Task, Wanted, believe, place, root_of};
+use super::trust::Trust;
+use super::{Finding, Kind, Task, Wanted, place, root_of};
 use crate::format::{Damage, FrameType, Header, Seal};
-use crate::note::{VerifierKey, tree_name};
+use crate::note::tree_name;
 use crate::read::{ReadError, SegmentReader, Step};
 use crate::recover::{checkpoints_after, end_of_data};
 use crate::tree::{CompactRange, LaggingTree, leaf_hash};
@@ -35,7 +36,7 @@ pub(super) struct Checked {
 struct Check<'a> {
     task: &'a Task,
     shard: u32,
-    keys: &'a [VerifierKey],
+    trust: &'a Trust,
     header: Header,
     tree: LaggingTree,
     /// Where each entry after the last root that fitted begins.
@@ -49,7 +50,7 @@ struct Check<'a> {
 }
 
 /// Checks the segment of a task.
-pub(super) fn check(task: &Task, shard: u32, keys: &[VerifierKey], done: &AtomicU64) -> Checked {
+pub(super) fn check(task: &Task, shard: u32, trust: &Trust, done: &AtomicU64) -> Checked {
     let unreadable = |kind, detail: String| Checked {
         findings: vec![place(kind, shard, &task.path, 0, task.first_sequence, detail)],
         end: task.first_sequence,
@@ -70,7 +71,7 @@ pub(super) fn check(task: &Task, shard: u32, keys: &[VerifierKey], done: &Atomic
     let mut check = Check {
         task,
         shard,
-        keys,
+        trust,
         tree: LaggingTree::new(header.tree.clone()),
         offsets: VecDeque::new(),
         wanted,
@@ -150,15 +151,21 @@ impl Check<'_> {
             let detail = format!("the header's tree has {} entries, not {first_sequence}", tree.size());
             self.found(Kind::Header, 0, detail);
         }
-        if let Some(signer) = signer.filter(|signer| !self.keys.contains(signer)) {
+        let Some(signer) = signer else { return };
+        if !self.trust.keys.contains(&signer) {
             let detail = format!("the header names a key that is not trusted here: {signer}");
+            self.found(Kind::Signature, 0, detail);
+        } else if let Some(end) = self.trust.end_of_signer(&signer, self.shard)
+            && first_sequence > end
+        {
+            let detail = format!("the header names a key whose use ended with entry {end}: {signer}");
             self.found(Kind::Signature, 0, detail);
         }
     }
 
     fn checkpoint(&mut self, offset: u64, note: &[u8]) {
         self.last_checkpoint = offset;
-        let (checkpoint, key) = match believe(note, self.keys) {
+        let (checkpoint, key) = match self.trust.believe(note) {
             Ok(believed) => believed,
             Err(error) => return self.uncovered(Kind::Signature, offset, error.to_string()),
         };
@@ -169,6 +176,10 @@ impl Check<'_> {
             return self.uncovered(Kind::Misplaced, offset, format!("this checkpoint is of {}", checkpoint.origin));
         }
         let size = checkpoint.size;
+        if let Some(end) = self.trust.end_of(key, self.shard).filter(|end| size > *end) {
+            let detail = format!("a checkpoint over {size} entries is signed with a key whose use ended at {end}");
+            return self.uncovered(Kind::Signature, offset, detail);
+        }
         if size > self.tree.size() || size < self.tree.behind() {
             let detail = format!("a checkpoint over {size} entries stands after {}", self.tree.size());
             return self.found(Kind::Order, offset, detail);

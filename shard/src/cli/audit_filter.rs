@@ -157,6 +157,10 @@ pub enum Kind {
     TokenRefused,
     /// A token was revoked.
     TokenRevoked,
+    /// The key that signs the evidence was replaced.
+    EvidenceKey,
+    /// Evidence was removed by retention, or a legal hold was set or lifted.
+    Retention,
 }
 
 impl Kind {
@@ -178,6 +182,8 @@ impl Kind {
             Self::TokenIssued => event::Kind::TokenIssued,
             Self::TokenRefused => event::Kind::TokenRefused,
             Self::TokenRevoked => event::Kind::TokenRevoked,
+            Self::EvidenceKey => event::Kind::EvidenceKey,
+            Self::Retention => event::Kind::Retention,
         }) as i32
     }
 }
@@ -193,7 +199,7 @@ fn parse_offsets(text: &str) -> Result<RangeInclusive<i64>, String> {
 }
 
 /// A time, a day in UTC, or how long ago.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tidegate_audit::prove::prove;
+use tidegate_audit::verify::trusted;
 
 use super::audit_verify::trusted_keys;
 
@@ -41,6 +42,7 @@ fn parse_entry(text: &str) -> Result<(u32, u64), String> {
 /// An argument is wrong, or the proof cannot be written.
 pub fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> anyhow::Result<u8> {
     let (keys, _) = trusted_keys(&args.dir, &args.key)?;
+    let keys = trusted(&args.dir, &keys).with_context(|| args.dir.display().to_string())?;
     let (shard, sequence) = args.entry;
     let proof = match prove(&args.dir, shard, sequence, &keys) {
         Ok(proof) => proof.encode(),

@@ -100,6 +100,7 @@ fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     };
     let json = serde_json::json!({
         "verdict": verdict, "unsealed_entries": tail, "shards": report.shards, "findings": report.findings,
+        "key_rotations": report.rotations,
     });
     writeln!(out, "{json}")
 }
@@ -126,6 +127,16 @@ fn write_text(report: &Report, options: &Options, beside: bool, took: Duration, 
             write!(out, "; {} bytes at the end are no whole entry, as a crash leaves them", shard.torn_bytes)?;
         }
         writeln!(out)?;
+        if shard.removed_segments > 0 {
+            writeln!(
+                out,
+                "    {} segments with {} of the entries were removed by retention, as signed notes in their place say",
+                shard.removed_segments, shard.removed_entries
+            )?;
+        }
+    }
+    if report.rotations > 0 {
+        writeln!(out, "  {} rotations of the signing key, each signed with the old and the new one", report.rotations)?;
     }
     for key in &options.keys {
         let whose = if beside { "key beside the evidence" } else { "trusted key" };

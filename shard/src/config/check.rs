@@ -12,18 +12,22 @@ use std::time::Duration;
 
 use tidegate_audit::entry::ENTRY_BYTES_MIN;
 use tidegate_audit::format::FRAME_BYTES_MAX;
+use tidegate_audit::retention::Policy as RetentionPolicy;
 use tidegate_core::words::Principal;
 use tidegate_policy::authority::Actor;
 
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
     AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls,
-    Mechanism, PrincipalFrom, Release, SamlConfig, Target, Upstream, UpstreamSasl, file,
+    Mechanism, OnFailure, PrincipalFrom, Release, SamlConfig, Target, Upstream, UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
 /// The place of the node id in a host pattern.
 pub(super) const NODE_ID: &str = "$(node_id)";
+
+/// The longest time that anything is kept or waited for.
+const YEARS: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Segments are written in blocks of this many bytes.
 const BLOCK_BYTES: u64 = 4096;
@@ -486,6 +490,13 @@ impl Checker<'_> {
                 "`async` lets responses leave before their evidence is written; a crash loses it",
             );
         }
+        if evidence.on_failure == OnFailure::Shed {
+            self.warn("evidence.on_failure", "`shed` lets responses leave without evidence while it cannot be written");
+        }
+        let retention = self.retention(&evidence.retention, bytes);
+        let every = Written::unwritten(Span::secs(60));
+        let every = evidence.retention.interval.as_ref().unwrap_or(&every);
+        let age = evidence.segment_age_max.as_ref();
         let usual = Written::unwritten(Span::secs(1));
         let interval = evidence.checkpoint_interval.as_ref().unwrap_or(&usual);
         let key = evidence.signing_key_file.as_ref();
@@ -495,6 +506,24 @@ impl Checker<'_> {
             segment_bytes: bytes,
             signing_key_file: key.map(|file| self.readable("evidence.signing_key_file", file)),
             checkpoint_interval: self.span("evidence.checkpoint_interval", interval, Duration::from_secs(3600)),
+            segment_age_max: age.map(|age| self.span("evidence.segment_age_max", age, YEARS)),
+            on_failure: evidence.on_failure,
+            retention,
+            retention_interval: self.span("evidence.retention.interval", every, Duration::from_secs(86_400)),
+        }
+    }
+
+    fn retention(&mut self, retention: &file::Retention, segment_bytes: u64) -> RetentionPolicy {
+        if retention.bytes_max.is_some_and(|max| max < segment_bytes.saturating_mul(3)) {
+            self.complain(
+                "evidence.retention.bytes_max",
+                "must be at least three times `evidence.segment_bytes`: the last two segments are always kept",
+            );
+        }
+        let age = retention.age_max.as_ref();
+        RetentionPolicy {
+            age_max: age.map(|age| self.span("evidence.retention.age_max", age, YEARS)),
+            bytes_max: retention.bytes_max,
         }
     }
 

@@ -13,7 +13,7 @@ use tidegate_core::limits::Limits;
 pub use super::tokens::{LoginFile as TokensLogin, TokensFile as Tokens};
 use super::values::{HostPort, NodeIds, Shards, Span, Written};
 use super::{
-    ClientAuth, IssuerConfig, Log, Mechanism, PrincipalFrom, ProxyProtocol, Release, SamlConfig, UpstreamSasl,
+    ClientAuth, IssuerConfig, Log, Mechanism, OnFailure, PrincipalFrom, ProxyProtocol, Release, SamlConfig, UpstreamSasl,
 };
 
 /// The whole file.
@@ -217,6 +217,26 @@ pub struct Evidence {
     pub signing_key_file: Option<PathBuf>,
     /// How often new entries are signed.
     pub checkpoint_interval: Option<Written<Span>>,
+    /// How long after its first entry a segment is sealed, however little is in it. By default only size seals it.
+    pub segment_age_max: Option<Written<Span>>,
+    /// What happens while evidence cannot be written: the disk is full, or fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// What is kept, and for how long; by default everything, for ever.
+    #[serde(default)]
+    pub retention: Retention,
+}
+
+/// How long evidence is kept. What a legal hold covers (`tidegate audit hold`) is kept anyhow.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Segments whose entries are all older than that are removed.
+    pub age_max: Option<Written<Span>>,
+    /// Bytes of segments that each shard keeps; over it the oldest are removed.
+    pub bytes_max: Option<u64>,
+    /// How often it is looked for what is due; by default every minute.
+    pub interval: Option<Written<Span>>,
 }
 
 const fn segment_bytes() -> u64 {

@@ -219,6 +219,25 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "evidence.checkpoint_interval",
         "must be more than 0",
     ),
+    ("directory: evidence", "directory: evidence, on_failure: ignore", "evidence.on_failure", ""),
+    (
+        "directory: evidence",
+        "directory: evidence, segment_age_max: 0s",
+        "evidence.segment_age_max",
+        "must be more than 0",
+    ),
+    (
+        "directory: evidence",
+        "directory: evidence, retention: { age_max: 2 }",
+        "evidence.retention.age_max",
+        "not a duration",
+    ),
+    (
+        "directory: evidence",
+        "directory: evidence, retention: { bytes_max: 100000 }",
+        "evidence.retention.bytes_max",
+        "three times",
+    ),
 ];
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) struct App {
     pub shared: Arc<Shared>,
     /// What `/metrics` encodes.
     pub registry: Registry,
+    /// Whether nothing is served while evidence cannot be written.
+    pub refuses: bool,
     /// Where reloads are asked for.
     pub reloads: mpsc::Sender<ReloadRequest>,
 }
@@ -41,6 +43,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let mut missing = app.shared.readiness.missing();
     if app.shared.is_draining() {
         missing.insert(0, "draining".to_owned());
+    }
+    if app.refuses && app.shared.shards.iter().any(|metrics| metrics.evidence_failing.get() > 0) {
+        missing.push("evidence cannot be written".to_owned());
     }
     if missing.is_empty() {
         return (StatusCode::OK, "ready\n").into_response();

@@ -133,6 +133,8 @@ const COUNTS: &[Count] = &[
     ("evidence_commits", "Group commits of evidence", |m| m.evidence_commits.get()),
     ("evidence_written_bytes", "Bytes of evidence written", |m| m.evidence_bytes.get()),
     ("evidence_errors", "Group commits that failed", |m| m.evidence_errors.get()),
+    ("evidence_shed", "Entries given up because they could not be written", |m| m.evidence_shed.get()),
+    ("evidence_segments_removed", "Segments removed by retention", |m| m.evidence_removed.get()),
 ];
 
 const LEVELS: &[Level] = &[
@@ -141,6 +143,8 @@ const LEVELS: &[Level] = &[
     ("requests_in_flight", "Requests that wait for their response now", |m| m.requests_in_flight.get()),
     ("requests_waiting_for_approval", "Requests that wait for an approver now", |m| m.held_now.get()),
     ("evidence_pending_bytes", "Bytes of evidence that wait for being written", |m| m.evidence_pending_bytes.get()),
+    ("evidence_failing", "1 while evidence cannot be written", |m| m.evidence_failing.get()),
+    ("evidence_segments_held", "Segments that are old enough but under a legal hold", |m| m.evidence_held.get()),
 ];
 
 const STEPS: [(Step, &str, &str); 4] = [

@@ -12,14 +12,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_lite::future::poll_fn;
 use tidegate_audit::log::{CommitError, ShardLog};
-use tidegate_core::event::Entry;
+use tidegate_audit::note::Signer;
+use tidegate_core::event::{Entry, Event, Kind, Outcome};
 
 use super::runtime;
-use crate::config::Release;
+use crate::config::{OnFailure, Release};
 use crate::shared::ShardMetrics;
 
 /// How long the committer waits after an I/O error before it tries again.
@@ -29,8 +30,11 @@ const RETRY: Duration = Duration::from_millis(200);
 pub struct Evidence {
     log: RefCell<ShardLog>,
     release: Release,
-    /// How many entries are committed.
+    on_failure: OnFailure,
+    /// How many entries are committed, those that were given up included.
     committed: Cell<u64>,
+    /// How many entries were given up since the start: what the counts here are ahead of the log's.
+    given_up: Cell<u64>,
     appended: Cell<u64>,
     pending_bytes_max: usize,
     stopping: Cell<bool>,
@@ -42,12 +46,14 @@ pub struct Evidence {
 impl Evidence {
     /// Evidence over an opened log.
     #[must_use]
-    pub fn new(log: ShardLog, release: Release, pending_bytes_max: u32) -> Rc<Self> {
+    pub fn new(log: ShardLog, release: Release, on_failure: OnFailure, pending_bytes_max: u32) -> Rc<Self> {
         let committed = log.written().end();
         Rc::new(Self {
             log: RefCell::new(log),
             release,
+            on_failure,
             committed: Cell::new(committed),
+            given_up: Cell::new(0),
             appended: Cell::new(0),
             pending_bytes_max: pending_bytes_max as usize,
             stopping: Cell::new(false),
@@ -65,8 +71,32 @@ impl Evidence {
         self.wake_committer();
         match self.release {
             Release::Async => 0,
-            Release::Written | Release::Durable => sequence + 1,
+            Release::Written | Release::Durable => sequence + self.given_up.get() + 1,
         }
+    }
+
+    /// Appends an entry and waits until it is on the disk, whatever the release; false where that failed.
+    pub async fn append_durably(&self, event: &impl Entry) -> bool {
+        let given_up = self.given_up.get();
+        let end = self.log.borrow_mut().append(event) + given_up + 1;
+        self.appended.set(self.appended.get() + 1);
+        self.wake_committer();
+        poll_fn(|cx| {
+            if self.committed.get() >= end {
+                return Poll::Ready(());
+            }
+            self.wake_on_commit(cx);
+            Poll::Pending
+        })
+        .await;
+        let handle = self.log.borrow_mut().sync_handle();
+        self.given_up.get() == given_up && runtime::spawn_blocking(move || handle.sync()).await.is_ok()
+    }
+
+    /// What signs the evidence.
+    #[must_use]
+    pub fn signer(&self) -> Option<Arc<Signer>> {
+        self.log.borrow().signer()
     }
 
     /// How many entries are committed.
@@ -93,6 +123,9 @@ impl Evidence {
     /// before a silence get their checkpoint too.
     pub fn tick(self: &Rc<Self>, shard: u16) {
         do_chore(self, shard);
+        if self.log.borrow().is_rotation_due() {
+            self.wake_committer();
+        }
     }
 
     /// Commits what is pending here and now, without the committer's task; returns how many entries
@@ -101,7 +134,7 @@ impl Evidence {
     pub(crate) fn commit_now(&self) -> u64 {
         let mut log = self.log.borrow_mut();
         if let Ok(committed) = log.commit_written() {
-            self.committed.set(committed.end());
+            self.committed.set(committed.end() + self.given_up.get());
         }
         self.appended.set(0);
         self.committed.get()
@@ -132,11 +165,23 @@ impl Evidence {
         }
     }
 
+    /// Gives up all entries that are not committed, and releases what waits for them; how many.
+    fn give_up(&self) -> u64 {
+        let mut log = self.log.borrow_mut();
+        let end = log.next_sequence() + self.given_up.get();
+        let lost = end.saturating_sub(self.committed.get());
+        self.given_up.set(self.given_up.get() + log.shed());
+        self.appended.set(0);
+        drop(log);
+        self.release_up_to(end);
+        lost
+    }
+
     /// Waits until something is pending; false when it is time to end.
     async fn wait_for_entries(&self) -> bool {
         poll_fn(|cx| {
             let log = self.log.borrow();
-            if log.pending_bytes() > 0 || log.has_checkpoint() {
+            if log.pending_bytes() > 0 || log.has_checkpoint() || log.is_rotation_due() {
                 return Poll::Ready(true);
             }
             if self.stopping.get() {
@@ -149,33 +194,56 @@ impl Evidence {
     }
 }
 
+/// Evidence that cannot be written at the moment.
+struct Failing {
+    since_micros: i64,
+    /// What the operating system said first.
+    why: String,
+    /// Entries given up.
+    given_up: u64,
+}
+
 /// The committer: one task per shard, until [`Evidence::stop`]. On an I/O error it keeps what is
-/// pending and tries again: meanwhile nothing is released, and connections stop reading.
+/// pending and tries again: meanwhile nothing is released, and connections stop reading. Where the configuration
+/// says so it gives pending entries up instead, and writes down how many once it can.
 pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetrics>) {
-    let mut failing = false;
+    let mut failing: Option<Failing> = None;
     while evidence.wait_for_entries().await {
         match commit_group(&evidence, &metrics).await {
             Ok(committed) => {
-                if failing {
-                    tracing::info!(shard, "evidence can be written again");
-                    failing = false;
+                if let Some(failed) = failing.take() {
+                    metrics.evidence_failing.set(0);
+                    tracing::info!(shard, given_up = failed.given_up, "evidence can be written again");
+                    write_gap(&evidence, &failed);
                 }
-                evidence.release_up_to(committed);
+                evidence.release_up_to(committed + evidence.given_up.get());
                 do_chore(&evidence, shard);
             }
             Err(error) => {
                 let waiting = evidence.log.borrow().pending_bytes();
                 metrics.evidence_pending_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-                if !failing {
-                    tracing::error!(shard, %error, "evidence cannot be written; responses are held back until it can");
-                    failing = true;
-                }
+                let first = failing.is_none();
+                let failed = failing.get_or_insert_with(|| {
+                    metrics.evidence_failing.set(1);
+                    Failing { since_micros: clock(), why: error.to_string(), given_up: 0 }
+                });
                 metrics.evidence_errors.increment();
+                let shed = evidence.on_failure == OnFailure::Shed;
+                if first {
+                    let what = if shed { "responses leave without it" } else { "responses are held back until it can" };
+                    tracing::error!(shard, %error, "evidence cannot be written; {what}");
+                }
                 if evidence.stopping.get() {
                     tracing::error!(shard, "stopping with evidence unwritten");
                     break;
                 }
-                runtime::sleep(RETRY).await;
+                let given_up = if shed { evidence.give_up() } else { 0 };
+                failed.given_up += given_up;
+                metrics.evidence_shed.add(given_up);
+                // What is given up at once needs no pause: the next entries come in their own time.
+                if given_up == 0 {
+                    runtime::sleep(RETRY).await;
+                }
             }
         }
     }
@@ -184,6 +252,24 @@ pub async fn commit(evidence: Rc<Evidence>, shard: u16, metrics: Arc<ShardMetric
         tracing::error!(shard, %error, "the evidence could not be synced and signed at the end");
     }
     evidence.finished.set(true);
+}
+
+/// Says in the evidence itself that it could not be written for some time, and what that cost.
+fn write_gap(evidence: &Evidence, failed: &Failing) {
+    let now = clock();
+    let seconds = now.saturating_sub(failed.since_micros).max(0) / 1_000_000;
+    let cost = match failed.given_up {
+        0 => "no entry was lost: what waited for them was held back".to_owned(),
+        lost => format!("{lost} entries were given up, and what they were the evidence of was released without them"),
+    };
+    let detail = format!("evidence could not be written for {seconds} seconds ({}); {cost}", failed.why);
+    let (kind, outcome) = (Kind::Gap as i32, Outcome::Unspecified as i32);
+    evidence.append(&Event { time_micros: now, kind, outcome, detail, broker: -1, ..Event::default() });
+}
+
+fn clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64, CommitError> {

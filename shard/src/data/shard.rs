@@ -22,6 +22,7 @@ use tidegate_policy::snapshot::Snapshot;
 
 use super::addresses::Addresses;
 use super::evidence::{self, Evidence};
+use super::retention::Retention;
 use super::runtime::{self, Listener, ListenerStop, ShardThread};
 use super::topics::TopicIds;
 use super::{accept, runtime::READ_BYTES};
@@ -273,7 +274,8 @@ async fn run(
 pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
-    let evidence = Evidence::new(log, config.evidence.release, limits.evidence_pending_bytes_max);
+    let evidence =
+        Evidence::new(log, config.evidence.release, config.evidence.on_failure, limits.evidence_pending_bytes_max);
     let hosts = shared.cluster.load().hosts();
     let addresses = config
         .listeners
@@ -314,6 +316,7 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         durability,
         signer: Some(Arc::new(signing_key(config)?)),
         checkpoint_interval: config.evidence.checkpoint_interval,
+        segment_age_max: config.evidence.segment_age_max,
         ..LogOptions::default()
     };
     let now = clock();
@@ -324,9 +327,18 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         log.append(&Event { time_micros: now.0, kind: Kind::Gap as i32, detail, broker: -1, ..Event::default() });
     }
     if let Some(before) = &recovery.signer_before {
-        let detail = format!("the evidence is signed with another key from here on; before: {before}");
-        tracing::warn!(shard, "{detail}");
-        let kind = Kind::Reconfigured as i32;
+        let announced = log
+            .signer()
+            .and_then(|signer| keys::rotation::announcement_of(&config.evidence.directory, signer.verifier()));
+        let detail = match announced {
+            Some(note) => format!("the evidence is signed with another key from here on, as announced:\n{note}"),
+            None => {
+                let detail = format!("the evidence is signed with another key from here on; before: {before}");
+                tracing::warn!(shard, "{detail}; nothing announces that: `tidegate audit key rotate` would have");
+                detail
+            }
+        };
+        let kind = Kind::EvidenceKey as i32;
         log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
     Ok(log)
@@ -362,12 +374,14 @@ fn gap(recovery: &Recovery) -> Option<String> {
 /// Looks at deadlines, policy and drain, until it is time to drain.
 async fn tick_until_draining(shard: &Rc<Shard>) {
     let mut policy_version = shard.policy_version();
+    let mut retention = Retention::new(&shard.config.evidence);
     while !shard.shared.is_draining() {
         // Approvals are looked for more often, while anybody waits for one.
         let waits = shard.metrics.held_now.get() > 0;
         runtime::sleep(if waits { TICK / 8 } else { TICK }).await;
         write_notices(shard);
         shard.evidence.tick(shard.id);
+        retention.tick(shard);
         let version = shard.policy_version();
         shard.wake(version != policy_version);
         policy_version = version;

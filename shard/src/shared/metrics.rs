@@ -230,6 +230,14 @@ pub struct ShardMetrics {
     pub evidence_pending_bytes: Gauge,
     /// Group commits that failed with an I/O error.
     pub evidence_errors: Counter,
+    /// 1 while evidence cannot be written.
+    pub evidence_failing: Gauge,
+    /// Entries that were given up because they could not be written.
+    pub evidence_shed: Counter,
+    /// Segments removed by retention.
+    pub evidence_removed: Counter,
+    /// Segments that are due but under a legal hold.
+    pub evidence_held: Gauge,
     /// Time from a request's last byte to its response's release.
     pub latency: Histogram,
     /// Time a group commit takes.

@@ -67,6 +67,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) upstream_sasl: String,
     /// `evidence.release`.
     pub(crate) release: &'static str,
+    /// More of `evidence`, YAML in one line, with a comma before.
+    pub(crate) evidence: &'static str,
     /// `sasl.session_max` of every listener with SASL.
     pub(crate) session_max: Option<&'static str>,
     /// Lines at the end of `identity`.
@@ -87,6 +89,7 @@ impl<'a> Setup<'a> {
             upstream_servers: None,
             upstream_sasl: "{mechanism: none}".to_owned(),
             release: "written",
+            evidence: "",
             session_max: None,
             identity: String::new(),
             more: String::new(),
@@ -179,9 +182,9 @@ impl<'a> Setup<'a> {
         .unwrap();
         write!(
             text,
-            "policy_file: policy.yaml\nevidence: {{directory: evidence, release: {}, segment_bytes: 4194304}}\n\
+            "policy_file: policy.yaml\nevidence: {{directory: evidence, release: {}, segment_bytes: 4194304{}}}\n\
              control: {{bind: \"127.0.0.1:{control_port}\"}}\ndrain_timeout: 10s\n{}",
-            self.release, self.more
+            self.release, self.evidence, self.more
         )
         .unwrap();
         text

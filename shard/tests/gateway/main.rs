@@ -32,4 +32,5 @@ mod saml;
 mod stock_clients;
 mod tls;
 mod tokens;
+mod trust;
 mod web;

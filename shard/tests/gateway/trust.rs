@@ -15,13 +15,13 @@ grants:
   - name: trust
     purpose: Showing what can be relied on
     groups: [analysts]
-    resources: [{topic: trust-mine}]
+    resources: [{topic: trust-key}, {topic: trust-old}]
     operations: [read, write]
 ";
 
-fn produce_one(gateway: &Gateway) {
+fn produce_one(gateway: &Gateway, topic: &'static str) {
     let mut alice = gateway.connect_as("alice", &["analysts"]);
-    let answer = alice.ask(11, &produce(&["trust-mine"], batch(&["x"])));
+    let answer = alice.ask(11, &produce(&[topic], batch(&["x"])));
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
 }
 
@@ -39,9 +39,9 @@ fn verify(evidence: &Path, more: &[&str]) -> Value {
 #[test]
 fn the_signing_key_is_replaced_and_the_first_one_still_leads_to_all() {
     let kafka = Kafka::shared();
-    kafka.create_topic("trust-mine", 1, 1);
+    kafka.create_topic("trust-key", 1, 1);
     let mut gateway = Setup { shards: 2, ..Setup::new(kafka, POLICY) }.start();
-    produce_one(&gateway);
+    produce_one(&gateway, "trust-key");
     let config = gateway.folder().join("tidegate.yaml");
     let rotate = ["audit", "key", "rotate", "--config", config.to_str().unwrap()];
     let refused = tidegate(&rotate).failure();
@@ -54,7 +54,7 @@ fn the_signing_key_is_replaced_and_the_first_one_still_leads_to_all() {
     let said = tidegate(&rotate).success();
     assert!(said.contains("signed with both keys"), "{said}");
     gateway.restart_after(|_| {});
-    produce_one(&gateway);
+    produce_one(&gateway, "trust-key");
     let entry = gateway.evidence_of("the announcement", |entry| entry["kind"] == "evidence_key");
     let announcement = std::fs::read_to_string(evidence.join("rotation-0001.note")).unwrap();
     assert!(entry["detail"].as_str().unwrap().contains(&announcement), "{entry}");
@@ -73,7 +73,7 @@ fn the_signing_key_is_replaced_and_the_first_one_still_leads_to_all() {
 #[test]
 fn old_evidence_is_removed_unless_it_is_held() {
     let kafka = Kafka::shared();
-    kafka.create_topic("trust-mine", 1, 1);
+    kafka.create_topic("trust-old", 1, 1);
     let evidence = ", segment_age_max: 300ms, retention: {age_max: 1s, interval: 200ms}";
     let gateway = Setup { evidence, ..Setup::new(kafka, POLICY) }.start();
     let folder = gateway.evidence_folder();
@@ -89,13 +89,13 @@ fn old_evidence_is_removed_unless_it_is_held() {
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64
     };
     until("segments are old but held", TIMEOUT, || {
-        produce_one(&gateway);
+        produce_one(&gateway, "trust-old");
         (metric("tidegate_evidence_segments_held") > 0).then_some(())
     });
     assert_eq!(metric("tidegate_evidence_segments_removed"), 0);
     tidegate(&["audit", "hold", "remove", "case-7", "--reason", "settled", "--dir", dir]).success();
     until("segments are removed", TIMEOUT, || {
-        produce_one(&gateway);
+        produce_one(&gateway, "trust-old");
         (metric("tidegate_evidence_segments_removed") > 0).then_some(())
     });
     let said = gateway.evidence_of("the removal", |entry| {

@@ -286,7 +286,7 @@ pub(crate) fn countersign(root: &Path, old: &Signer, new: &Signer) -> Result<(),
 
 /// Removes a file and, of a segment, its index; one that is gone already is fine.
 fn remove(path: &Path) -> io::Result<()> {
-    for path in [path.to_owned(), path.with_extension(INDEX_EXTENSION)] {
+    for path in [path.to_owned(), path.with_extension(INDEX_EXTENSION), path.with_extension("tgp")] {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

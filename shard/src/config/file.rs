@@ -13,7 +13,8 @@ use tidegate_core::limits::Limits;
 pub use super::tokens::{LoginFile as TokensLogin, TokensFile as Tokens};
 use super::values::{HostPort, NodeIds, Shards, Span, Written};
 use super::{
-    ClientAuth, IssuerConfig, Log, Mechanism, OnFailure, PrincipalFrom, ProxyProtocol, Release, SamlConfig, UpstreamSasl,
+    ClientAuth, IssuerConfig, Log, Mechanism, OnFailure, PrincipalFrom, ProxyProtocol, Release, SamlConfig,
+    UpstreamSasl,
 };
 
 /// The whole file.

@@ -261,7 +261,7 @@ pub fn index_path(segment: &Path) -> PathBuf {
 }
 
 /// The root in a segment's seal, read at the file's end; `None` where it is not sealed.
-fn sealed_root(segment: &Path) -> Option<Hash> {
+pub(crate) fn sealed_root(segment: &Path) -> Option<Hash> {
     let file = File::open(segment).ok()?;
     let start = file.metadata().ok()?.len().checked_sub(SEAL_FRAME_BYTES as u64)?;
     let mut bytes = [0; SEAL_FRAME_BYTES];

@@ -144,14 +144,15 @@ pub trait Inspect {
     /// answer, its records are not shown.
     ///
     /// `content` is the batch from its magic on: all that checks and records depend on. What stands before
-    /// (base offset, length, leader epoch) only says where in the log it is, and is kept.
-    fn recall(&mut self, _content: &[u8]) -> Option<Known> {
+    /// (base offset, length, leader epoch) only says where in the log it is, and is kept; offsets of
+    /// records count from `base_offset`.
+    fn recall(&mut self, _base_offset: i64, _content: &[u8]) -> Option<Known> {
         None
     }
 
     /// All records of the batch with this content were shown without a refusal, and it became one with
     /// the content `became`, or stays as it is. Called before another batch is asked about.
-    fn learn(&mut self, _content: &[u8], _became: Option<&[u8]>) {}
+    fn learn(&mut self, _base_offset: i64, _content: &[u8], _became: Option<&[u8]>) {}
 }
 
 /// What a batch becomes, known from before.

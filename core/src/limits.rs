@@ -55,6 +55,8 @@ pub struct Limits {
     pub token_bytes_max: u32,
     /// Largest evidence entry, in bytes. Over it the entry's resource list is cut and marked so.
     pub evidence_entry_bytes_max: u32,
+    /// Tags of subjects in one evidence entry. Over it the rest is only counted, and the entry says how many.
+    pub evidence_subjects_max: u32,
     /// Bytes of evidence that may wait for being written in one shard. At the bound the shard stops reading requests.
     pub evidence_pending_bytes_max: u32,
     /// Requests for grants and held operations that nobody has decided. Over it the next is refused.
@@ -93,6 +95,7 @@ impl Default for Limits {
             upstream_connect_millis_max: 10_000,
             token_bytes_max: 64 * 1024,
             evidence_entry_bytes_max: 1024 * 1024,
+            evidence_subjects_max: 65_536,
             evidence_pending_bytes_max: 16 * 1024 * 1024,
             pending_approvals_max: 10_000,
             pending_approvals_per_principal_max: 100,

@@ -378,6 +378,12 @@ pub struct FieldRule {
     /// What stands in the field, for the marker and the evidence. Without it: `field`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ClassName>,
+    /// Says that what stands in the field tells people apart, and under which name, for instance
+    /// `customer_id`: small letters, digits and `_`. The evidence tags its values, so that
+    /// `tidegate audit subject --class customer_id` finds them. Instead of `class`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub subject: Option<String>,
 }
 
 /// A column of CSV.

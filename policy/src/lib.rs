@@ -10,6 +10,7 @@ pub mod mask;
 pub mod scan;
 pub mod schema;
 pub mod snapshot;
+pub mod subject;
 pub mod view;
 
 mod grant;

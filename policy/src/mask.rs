@@ -41,6 +41,7 @@ pub use names::has_dictionary;
 pub use pass::MaskPass;
 pub use path::Path;
 pub use plan::MaskPlan;
+pub(crate) use value::canonical;
 
 /// What is done to a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +181,8 @@ pub struct Field {
     pub selector: Selector,
     /// What stands in it, for markers and evidence.
     pub class: Option<FieldClass>,
+    /// Whose data stands in it: the name under which the evidence tags what does.
+    pub subject: Option<Arc<str>>,
     /// As the rule writes it, for the evidence.
     pub text: Box<str>,
 }
@@ -238,11 +241,22 @@ impl MaskEntry {
             Target::Field(field) => match &field.class {
                 Some(FieldClass::Known(class)) => Class::Known(*class),
                 Some(FieldClass::Custom(name)) => Class::Named(name),
-                None => match &field.selector {
-                    Selector::NamesOf(class) => Class::Known(*class),
+                None => match (&field.subject, &field.selector) {
+                    (Some(subject), _) => Class::Named(subject),
+                    (None, Selector::NamesOf(class)) => Class::Known(*class),
                     _ => Class::Named(FIELD_CLASS),
                 },
             },
+        }
+    }
+
+    /// The class under which values are tagged as a subject's; `None` where they are nobody's: secrets of
+    /// programs, and fields of which the rule does not say what they hold.
+    pub(crate) fn subject_class(&self) -> Option<Class<'_>> {
+        match self.class() {
+            Class::Known(DataClass::ApiSecret | DataClass::Jwt) => None,
+            Class::Named(FIELD_CLASS) => None,
+            class => Some(class),
         }
     }
 

@@ -230,6 +230,19 @@ pub struct Evidence {
     pub retention: tidegate_audit::retention::Policy,
     /// How often it is looked for what is due to be removed.
     pub retention_interval: Duration,
+    /// Whether entries say, by keyed tags, whose data was found.
+    pub tag_subjects: bool,
+    /// The file of the tags' secrets; without it one is made in `directory`.
+    pub index_key_file: Option<PathBuf>,
+}
+
+impl Evidence {
+    /// Where the secrets of subjects' tags lie.
+    #[must_use]
+    pub fn index_key_path(&self) -> PathBuf {
+        let beside = || self.directory.join(tidegate_audit::subject::keys::INDEX_KEYS_FILE);
+        self.index_key_file.clone().unwrap_or_else(beside)
+    }
 }
 
 /// The control log.

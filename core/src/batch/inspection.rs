@@ -151,7 +151,8 @@ impl Inspector {
             let Some(header) = walk::header(&inspection.records[inspection.at..])? else { return Ok(Next::End) };
             let batch = &inspection.records[inspection.at..inspection.at + header.total];
             *work = work.saturating_sub(RECORD_WORK + batch.len() / COPY_SHARE);
-            let known = if header.is_control() { None } else { inspect.recall(&batch[walk::at::MAGIC..]) };
+            let known =
+                if header.is_control() { None } else { inspect.recall(header.base_offset, &batch[walk::at::MAGIC..]) };
             match known {
                 Some(Known::Same) => {
                     inspection.pass(&header);
@@ -205,7 +206,7 @@ impl Inspector {
         let content = &batch[walk::at::MAGIC..];
         if edits.is_empty() {
             inspection.pass(&header);
-            inspect.learn(content, None);
+            inspect.learn(header.base_offset, content, None);
         } else {
             let stored = &batch[HEADER_BYTES..];
             let payload = plain.as_ref().map_or(stored, Plain::written);
@@ -218,7 +219,7 @@ impl Inspector {
                 out.truncate(start);
                 return Err(error);
             }
-            inspect.learn(content, out.get(start + walk::at::MAGIC..));
+            inspect.learn(header.base_offset, content, out.get(start + walk::at::MAGIC..));
             inspection.done(&header);
         }
         if let Some(plain) = plain {

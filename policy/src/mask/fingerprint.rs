@@ -14,7 +14,7 @@ pub(super) struct Fingerprint(Context);
 impl Fingerprint {
     pub(super) fn new() -> Self {
         let mut fingerprint = Self(Context::new(&SHA256));
-        fingerprint.part(b"tidegate mask plan 2");
+        fingerprint.part(b"tidegate mask plan 3");
         fingerprint
     }
 
@@ -53,6 +53,7 @@ impl Fingerprint {
             Selector::Column(column) => self.tagged(b"column", &column.to_string()),
         }
         self.tagged(b"class", field.class.as_ref().map_or("", |class| class.name()));
+        self.tagged(b"subject", field.subject.as_deref().unwrap_or_default());
         self.tagged(b"text", &field.text);
     }
 

@@ -15,6 +15,7 @@
 //! an operator cannot do to it becomes 0), true becomes false; only `nullify` makes them `null`, and
 //! a field of CSV empty.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::json::{self, Scalar};
@@ -85,8 +86,14 @@ pub(super) fn operate(bytes: &[u8], places: &[Place], plan: &MaskPlan) -> Option
 /// Writes what the content of a string becomes. Within a string of a string it is escaped twice, and
 /// so on, which the length of its quotation marks tells.
 fn string(entry: &MaskEntry, found: &[u8], quote: usize, out: &mut Vec<u8>) {
+    value::text(entry.class(), &entry.operator, &plain_string(found, quote), out);
+}
+
+/// A string's content without its escapes. Control characters are spaces: they would have to be escaped
+/// again.
+pub(super) fn plain_string(found: &[u8], quote: usize) -> Cow<'_, [u8]> {
     if memchr::memchr(b'\\', found).is_none() {
-        return value::text(entry.class(), &entry.operator, found, out);
+        return Cow::Borrowed(found);
     }
     let mut plain = found.to_vec();
     for _ in 0..=quote.max(1).ilog2() {
@@ -94,9 +101,8 @@ fn string(entry: &MaskEntry, found: &[u8], quote: usize, out: &mut Vec<u8>) {
         json::unescape(&plain, &mut text);
         plain = text;
     }
-    // Whatever control characters it had would have to be escaped again.
     plain.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b' ');
-    value::text(entry.class(), &entry.operator, &plain, out);
+    Cow::Owned(plain)
 }
 
 /// Writes what a field of a CSV line becomes, in quotation marks where it had them or needs them.

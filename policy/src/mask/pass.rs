@@ -13,11 +13,12 @@ use tidegate_core::words::DataClass;
 use super::csv;
 use super::fields::Keys;
 use super::json::{self, FieldPlace, Scalar};
-use super::operate::operate;
+use super::operate::{operate, plain_string};
 use super::plan::{Slot, Sought};
 use super::{MaskEntry, MaskPlan, Operator};
 use crate::file::OnUnparseable;
 use crate::scan::{Finding, Scanner};
+use crate::subject::{ClassKey, SubjectKey};
 
 /// What takes the place of a value that cannot be parsed, where the policy wants that.
 const UNPARSEABLE: &[u8] = b"[unparseable]";
@@ -31,21 +32,69 @@ pub struct Tally {
     pub records_masked: u64,
     /// Records whose value could not be parsed, whatever became of them.
     pub records_unparseable: u64,
+    /// Whose data was found, where the pass has a key for that.
+    pub subjects: Subjects,
 }
+
+/// Tags of subjects, in the order of records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subjects {
+    /// Tags.
+    pub tags: Vec<SubjectTag>,
+    /// How many there were beyond the most that are kept.
+    pub cut: u64,
+}
+
+impl Subjects {
+    /// Leaves at most `tags_max` tags and counts the others.
+    pub fn bound(&mut self, tags_max: usize) {
+        let more = self.tags.len().saturating_sub(tags_max);
+        self.tags.truncate(tags_max);
+        self.cut += more as u64;
+    }
+
+    /// Moves all offsets.
+    pub fn move_by(&mut self, distance: i64) {
+        self.tags.iter_mut().for_each(|tag| tag.offset = tag.offset.wrapping_add(distance));
+    }
+}
+
+/// The tag of one value in one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubjectTag {
+    /// The record's offset, as it came.
+    pub offset: i64,
+    /// The tag.
+    pub tag: u64,
+    /// The index of the plan's entry that decides, or observes where none does.
+    pub entry: u16,
+}
+
+/// How many tags before are looked at for one that is noted already: what a usual record has. More would
+/// let one record of many values cost as much as the square of them.
+const REPEATS_LOOKED_AT: usize = 16;
 
 impl Tally {
     /// Adds what another pass under the same plan found.
     pub fn add(&mut self, other: &Self) {
+        self.add_at(other, 0);
+    }
+
+    /// As [`Tally::add`], where the other's offsets count from `base_offset`.
+    pub fn add_at(&mut self, other: &Self, base_offset: i64) {
         self.counts.resize(self.counts.len().max(other.counts.len()), 0);
         self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
         self.records_masked += other.records_masked;
         self.records_unparseable += other.records_unparseable;
+        let at = |tag: &SubjectTag| SubjectTag { offset: tag.offset.wrapping_add(base_offset), ..*tag };
+        self.subjects.tags.extend(other.subjects.tags.iter().map(at));
+        self.subjects.cut += other.subjects.cut;
     }
 
     /// The memory it takes beyond its own size, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<u64>()
+        self.counts.capacity() * size_of::<u64>() + self.subjects.tags.capacity() * size_of::<SubjectTag>()
     }
 
     /// What was found, with the entry of `plan` that decided or observed; nothing of entries that
@@ -107,6 +156,20 @@ pub struct MaskPass<'a> {
     drops: bool,
     /// Why the record must not pass.
     refused: Option<String>,
+    tagging: Option<Tagging<'a>>,
+}
+
+/// What tagging takes.
+#[derive(Debug)]
+struct Tagging<'a> {
+    key: &'a SubjectKey,
+    tags_max: usize,
+    /// Tags of the batch under way that were found before.
+    before: usize,
+    /// The record's offset.
+    offset: i64,
+    /// Keys of classes by the index of the entry, made when they are needed first.
+    keys: Vec<Option<ClassKey>>,
 }
 
 /// What walking documents takes.
@@ -130,6 +193,22 @@ impl<'a> MaskPass<'a> {
             csv: csv::Buffers::default(),
             drops: false,
             refused: None,
+            tagging: None,
+        }
+    }
+
+    /// Has the pass tag whose data it finds, up to `tags_max` tags a batch, of which `before` were found
+    /// by passes before this one.
+    #[must_use]
+    pub fn tagging(mut self, key: &'a SubjectKey, tags_max: usize, before: usize) -> Self {
+        self.tagging = Some(Tagging { key, tags_max, before, offset: 0, keys: Vec::new() });
+        self
+    }
+
+    /// Another batch begins.
+    pub fn begin_batch(&mut self) {
+        if let Some(tagging) = &mut self.tagging {
+            tagging.before = 0;
         }
     }
 
@@ -211,6 +290,7 @@ impl<'a> MaskPass<'a> {
                     OnUnparseable::Pass => self.fields.clear(),
                 }
             }
+            self.tag_fields(bytes);
             self.join();
         }
         if self.places.is_empty() {
@@ -244,7 +324,36 @@ impl<'a> MaskPass<'a> {
             });
             places.sort_by_key(|place| (place.span.start, std::cmp::Reverse(place.span.end)));
         }
+        if let Some(tagging) = &mut self.tagging {
+            // Before they are merged: what overlaps may be of two people.
+            for place in &self.places {
+                let found = bytes.get(place.span.clone()).unwrap_or_default();
+                tagging.tag(self.plan, place.slot, found, &mut self.tally.subjects);
+            }
+        }
         self.resolve();
+    }
+
+    /// Tags the values of named fields.
+    fn tag_fields(&mut self, bytes: &[u8]) {
+        let Some(tagging) = &mut self.tagging else { return };
+        for place in &self.fields {
+            let found = bytes.get(place.span.clone()).unwrap_or_default();
+            match place.form {
+                Form::Json(Scalar::Bool, _) => {}
+                Form::Json(Scalar::String, quote) => {
+                    let plain = plain_string(found, quote);
+                    tagging.tag(self.plan, place.slot, &plain, &mut self.tally.subjects);
+                }
+                Form::Csv(_) => {
+                    let inner = found.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\""));
+                    tagging.tag(self.plan, place.slot, inner.unwrap_or(found), &mut self.tally.subjects);
+                }
+                Form::Json(Scalar::Number, _) | Form::Found => {
+                    tagging.tag(self.plan, place.slot, found, &mut self.tally.subjects);
+                }
+            }
+        }
     }
 
     /// Makes one of findings that overlap: it spans them all, so that nothing of either is left
@@ -347,6 +456,35 @@ impl<'a> MaskPass<'a> {
     }
 }
 
+impl Tagging<'_> {
+    /// Tags what was found in the slot.
+    fn tag(&mut self, plan: &MaskPlan, slot: Slot, found: &[u8], subjects: &mut Subjects) {
+        let (decides, observes) = (slot.decides(), slot.observes());
+        // A rule that only observes may be the one that says whose data it is.
+        let of = |index: usize| plan.entries.get(index)?.subject_class().map(|class| (index, class));
+        let Some((index, class)) = decides.and_then(of).or_else(|| observes.and_then(of)) else { return };
+        if self.keys.len() <= index {
+            self.keys.resize(index + 1, None);
+        }
+        let Some(known) = self.keys.get_mut(index) else { return };
+        let key = known.get_or_insert_with(|| self.key.key(class));
+        let Some(tag) = key.tag(class, found) else { return };
+        let entry = decides.unwrap_or(index) as u16;
+        let before = subjects.tags.iter_mut().rev().take(REPEATS_LOOKED_AT);
+        if let Some(same) = before.take_while(|known| known.offset == self.offset).find(|known| known.tag == tag) {
+            // Of two rules about one value, what the one that masks does is what happened.
+            let masks = |entry: u16| plan.entries.get(usize::from(entry)).is_some_and(MaskEntry::masks);
+            if masks(entry) && !masks(same.entry) {
+                same.entry = entry;
+            }
+        } else if subjects.tags.len() < self.tags_max.saturating_sub(self.before) {
+            subjects.tags.push(SubjectTag { offset: self.offset, tag, entry });
+        } else {
+            subjects.cut += 1;
+        }
+    }
+}
+
 impl Drop for MaskPass<'_> {
     fn drop(&mut self) {
         if let Some(json) = self.json.take() {
@@ -358,6 +496,9 @@ impl Drop for MaskPass<'_> {
 impl Inspect for MaskPass<'_> {
     fn inspect(&mut self, record: &Record<'_>) -> Option<RecordEdit> {
         self.drops = false;
+        if let Some(tagging) = &mut self.tagging {
+            tagging.offset = record.offset;
+        }
         let key = self.field(record.key, Part::Key);
         let mut headers = Vec::new();
         for (index, (_, value)) in record.headers.iter().enumerate() {

@@ -13,6 +13,7 @@ use super::*;
 
 mod fields;
 mod operators;
+mod subjects;
 
 fn entry(class: DataClass, operator: Operator) -> MaskEntry {
     MaskEntry::new(Target::Class(class), operator, format!("mask {}", class.name()))

@@ -218,11 +218,15 @@ fn generalise(class: Class<'_>, found: &str) -> Option<String> {
 
 /// The pseudonym of a value, in the one spelling of it.
 fn pseudonym(class: Class<'_>, key: &MaskKey, found: &[u8]) -> u128 {
+    u128::from_be_bytes(key.pseudonym(class.name(), canonical(class, found).as_bytes()))
+}
+
+/// The one spelling of a value. Pseudonyms and the tags of subjects depend on it: a change makes those of
+/// before strangers.
+pub(crate) fn canonical(class: Class<'_>, found: &[u8]) -> String {
     let plain = plain(found);
-    let Class::Known(known) = class else {
-        return u128::from_be_bytes(key.pseudonym(class.name(), plain.as_bytes()));
-    };
-    let canonical = match known {
+    let Class::Known(known) = class else { return plain };
+    match known {
         DataClass::Email => plain.to_lowercase(),
         // Case and spacing do not tell people and places apart.
         DataClass::PersonName | DataClass::PostalAddress => {
@@ -236,8 +240,7 @@ fn pseudonym(class: Class<'_>, key: &MaskKey, found: &[u8]) -> u128 {
         _ => {
             plain.chars().filter(char::is_ascii_alphanumeric).map(|character| character.to_ascii_uppercase()).collect()
         }
-    };
-    u128::from_be_bytes(key.pseudonym(class.name(), canonical.as_bytes()))
+    }
 }
 
 /// Writes a number of `length` digits that is determined by `pseudonym`.

@@ -103,7 +103,8 @@ fn field(rule: &FieldRule) -> Option<Field> {
         ClassName::Known(class) => FieldClass::Known(*class),
         ClassName::Custom(name) => FieldClass::Custom(name.as_str().into()),
     });
-    Some(Field { selector, class, text: text.into() })
+    let subject = rule.subject.as_deref().map(Arc::from);
+    Some(Field { selector, class, subject, text: text.into() })
 }
 
 fn form(rule: &CsvRule) -> CsvForm {

@@ -506,6 +506,8 @@ impl Checker<'_> {
             segment_bytes: bytes,
             signing_key_file: key.map(|file| self.readable("evidence.signing_key_file", file)),
             checkpoint_interval: self.span("evidence.checkpoint_interval", interval, Duration::from_secs(3600)),
+            tag_subjects: evidence.tag_subjects,
+            index_key_file: evidence.index_key_file.as_ref().map(|file| self.folder.join(file)),
             segment_age_max: age.map(|age| self.span("evidence.segment_age_max", age, YEARS)),
             on_failure: evidence.on_failure,
             retention,

@@ -226,6 +226,12 @@ pub struct Evidence {
     /// What is kept, and for how long; by default everything, for ever.
     #[serde(default)]
     pub retention: Retention,
+    /// Whether entries say whose data was found, by keyed tags that only who has the key can ask for.
+    #[serde(default = "yes")]
+    pub tag_subjects: bool,
+    /// The file of the tags' secrets, one an epoch; made where there is none. By default `index.keys` in the
+    /// evidence's folder, where whoever copies the evidence copies it too.
+    pub index_key_file: Option<PathBuf>,
 }
 
 /// How long evidence is kept. What a legal hold covers (`tidegate audit hold`) is kept anyhow.
@@ -238,6 +244,10 @@ pub struct Retention {
     pub bytes_max: Option<u64>,
     /// How often it is looked for what is due; by default every minute.
     pub interval: Option<Written<Span>>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn segment_bytes() -> u64 {

@@ -589,6 +589,8 @@ impl Session {
             outcome: outcome as i32,
             policy_version,
             findings: draft.findings,
+            subjects: draft.subjects,
+            subjects_cut: draft.subjects_cut,
             upstream_errors: draft.upstream_errors,
             latency_micros,
             detail: draft.detail,
@@ -622,6 +624,7 @@ impl Session {
             topics: &mut topics,
             addresses: &mut addresses,
             on_unparseable: view.on_unparseable(),
+            subjects: shard.subjects.as_ref(),
             may_resolve,
             work: *work,
         };

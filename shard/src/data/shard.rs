@@ -11,14 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use socket2::Socket;
+use tidegate_audit::format::IndexKeyId;
 use tidegate_audit::keys;
 use tidegate_audit::log::{Durability, LogOptions, ShardLog};
 use tidegate_audit::note::Signer;
 use tidegate_audit::recover::Recovery;
+use tidegate_audit::subject::keys::IndexKeys;
 use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::Timestamp;
 use tidegate_policy::snapshot::Snapshot;
+use tidegate_policy::subject::SubjectKey;
 
 use super::addresses::Addresses;
 use super::evidence::{self, Evidence};
@@ -47,6 +50,8 @@ pub struct Shard {
     pub metrics: Arc<ShardMetrics>,
     /// Its evidence.
     pub evidence: Rc<Evidence>,
+    /// The key of subjects' tags in it, where it has them.
+    pub subjects: Option<SubjectKey>,
     /// Topic ids seen.
     pub topics: RefCell<TopicIds>,
     /// Where sockets are read into: one for all connections, since only one reads at a time.
@@ -231,13 +236,7 @@ impl Drop for Up {
     }
 }
 
-async fn run(
-    id: usize,
-    config: Arc<Config>,
-    shared: Arc<Shared>,
-    sockets: Sockets,
-    log: ShardLog,
-) -> anyhow::Result<()> {
+async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Sockets, log: Opened) -> anyhow::Result<()> {
     let shard = Rc::new(new_shard(id, config, shared, log));
     let metrics = shard.metrics.clone();
     let taking = runtime::spawn(accept::take_over(shard.clone()));
@@ -271,7 +270,8 @@ async fn run(
     Ok(())
 }
 
-pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log: ShardLog) -> Shard {
+pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, opened: Opened) -> Shard {
+    let Opened { log, subjects } = opened;
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence =
@@ -300,11 +300,20 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, log
         shared,
         metrics,
         evidence,
+        subjects,
     }
 }
 
+/// A shard's evidence, opened.
+pub(crate) struct Opened {
+    log: ShardLog,
+    /// The key of subjects' tags, where it has them.
+    subjects: Option<SubjectKey>,
+}
+
 /// Opens a shard's evidence, and has it say itself what a crash cost it.
-pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
+pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<Opened> {
+    let (subjects, index_key) = subject_key(config)?;
     let durability = match config.evidence.release {
         Release::Written => Durability::Written,
         Release::Durable => Durability::Durable,
@@ -317,6 +326,7 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         signer: Some(Arc::new(signing_key(config)?)),
         checkpoint_interval: config.evidence.checkpoint_interval,
         segment_age_max: config.evidence.segment_age_max,
+        index_key,
         ..LogOptions::default()
     };
     let now = clock();
@@ -341,7 +351,31 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<ShardLog> {
         let kind = Kind::EvidenceKey as i32;
         log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
-    Ok(log)
+    Ok(Opened { log, subjects })
+}
+
+/// The key of subjects' tags; its secret is made on the first start.
+fn subject_key(config: &Config) -> anyhow::Result<(Option<SubjectKey>, Option<IndexKeyId>)> {
+    let evidence = &config.evidence;
+    if !evidence.tag_subjects {
+        return Ok((None, None));
+    }
+    let path = evidence.index_key_path();
+    std::fs::create_dir_all(&evidence.directory)
+        .with_context(|| format!("the evidence's folder {}", evidence.directory.display()))?;
+    let (keys, made) = IndexKeys::load_or_make(&path).context("the evidence has no key for subjects' tags")?;
+    let newest = keys.newest().context("the newest epoch of subjects' tags has no secret")?;
+    if made {
+        tracing::warn!(
+            file = %path.display(),
+            epoch = newest.epoch,
+            "made a secret for the tags of subjects in the evidence: whoever has it and the evidence can look for \
+             people; without it nobody can. Keep it apart from copies of the evidence"
+        );
+    }
+    let secret = newest.secret.as_ref().context("the newest epoch of subjects' tags has no secret")?;
+    let key = SubjectKey::new(newest.epoch, &secret[..]).context("a secret of subjects' tags is too short")?;
+    Ok((Some(key), newest.id()))
 }
 
 /// The key that signs the evidence; made on the first start where the configuration names none.

@@ -7,11 +7,12 @@
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use smol_str::SmolStr;
-use tidegate_core::event::{FindingCount, Touched};
+use tidegate_core::event::{FindingCount, SubjectTags, Touched};
 use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Operation, Resource, Timestamp};
 pub use tidegate_policy::file::OnUnparseable;
+use tidegate_policy::subject::SubjectKey;
 use tidegate_policy::view::{Decision, View};
 use uuid::Uuid;
 
@@ -73,6 +74,8 @@ pub struct Scope<'a> {
     pub addresses: &'a mut Addresses,
     /// What happens to records that cannot be parsed.
     pub on_unparseable: OnUnparseable,
+    /// The key of subjects' tags, where the evidence has them.
+    pub subjects: Option<&'a SubjectKey>,
     /// Whether a stage may still ask for topic ids with [`Verdict::Resolve`]: true the first time a
     /// request is shown, false the second, when what is still unknown does not exist.
     pub may_resolve: bool,
@@ -176,6 +179,10 @@ pub struct Draft {
     pub resources: Vec<Touched>,
     /// What was found.
     pub findings: Vec<FindingCount>,
+    /// Whose data was found.
+    pub subjects: Vec<SubjectTags>,
+    /// Tags that were left out of `subjects` at the limit.
+    pub subjects_cut: u64,
     /// Upstream error codes other than 0.
     pub upstream_errors: Vec<i32>,
     /// A sentence, where something needs saying.

@@ -9,7 +9,7 @@ use crate::file::OnUnparseable;
 use crate::scan::custom::{CheckDigit, CustomClass};
 
 pub(super) fn target(selector: Selector) -> Target {
-    Target::Field(Arc::new(Field { selector, class: None, text: "field".into() }))
+    Target::Field(Arc::new(Field { selector, class: None, subject: None, text: "field".into() }))
 }
 
 fn path(path: &str, operator: Operator) -> MaskEntry {

@@ -70,7 +70,7 @@ impl Checks<'_> {
     }
 
     fn field(&mut self, path: &str, field: &FieldRule, is_csv: bool) {
-        let FieldRule { path: by_path, name, names_of, column, class } = field;
+        let FieldRule { path: by_path, name, names_of, column, class, subject } = field;
         let given = [
             ("path", by_path.is_some()),
             ("name", name.is_some()),
@@ -106,6 +106,20 @@ impl Checks<'_> {
         }
         if let Some(class) = class {
             self.class(&join_key(path, "class"), class);
+        }
+        if let Some(subject) = subject {
+            self.subject(&join_key(path, "subject"), subject, class.is_some());
+        }
+    }
+
+    fn subject(&mut self, path: &str, subject: &str, has_class: bool) {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if has_class {
+            self.note(path, "stands beside `class`; give one of them: values of a class are tagged by themselves");
+        } else if subject == "field" || !subject.bytes().all(fits) {
+            self.note(path, "must be small letters, digits and `_`, and not `field`");
+        } else if DataClass::ALL.iter().any(|class| class.name() == subject) {
+            self.note(path, format!("`{subject}` is a built-in class; give it as `class`"));
         }
     }
 

@@ -100,7 +100,7 @@ impl Ahead {
             // looked at in one go.
             None => at_once(Looking::new(records.clone(), plan.clone(), self.to, scope.on_unparseable), scope),
         };
-        looked.note(topic, partition, draft)
+        looked.note(self.to, topic, partition, draft)
     }
 }
 

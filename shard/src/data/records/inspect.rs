@@ -54,6 +54,7 @@ pub(super) struct Looking {
     on_unparseable: OnUnparseable,
     inspection: batch::Inspection,
     seen: Seen,
+    tags_max: usize,
 }
 
 /// What came of looking, before it is noted.
@@ -62,6 +63,8 @@ pub(super) struct Looked {
     plan: Arc<MaskPlan>,
     inspection: Inspection,
     found: Tally,
+    /// Tags of subjects in one entry, at most.
+    tags_max: usize,
     recalled: u64,
     remark: Option<(Remark, BatchError)>,
 }
@@ -88,22 +91,25 @@ impl Looking {
     /// Begins with records that `plan` applies to.
     pub(super) fn new(records: Bytes, plan: Arc<MaskPlan>, to: Use, on_unparseable: OnUnparseable) -> Self {
         let inspection = batch::Inspection::new(records.clone());
-        Self { records, plan, to, on_unparseable, inspection, seen: Seen::default() }
+        Self { records, plan, to, on_unparseable, inspection, seen: Seen::default(), tags_max: 0 }
     }
 
     /// Goes on until the turn's work is used up or all is seen.
     pub(super) fn step(mut self, scope: &mut Scope<'_>) -> Look {
         let plan = self.plan.clone();
         let step = INSPECTOR.with_borrow_mut(|inspector| {
-            let Self { inspection, seen, .. } = &mut self;
-            seen.step(&plan, scope.limits, |inspect| inspector.step(inspection, scope.limits, inspect, &mut scope.work))
+            let Self { inspection, seen, tags_max, .. } = &mut self;
+            let Scope { limits, subjects, work, .. } = scope;
+            *tags_max = limits.evidence_subjects_max as usize;
+            seen.step(&plan, limits, *subjects, |inspect| inspector.step(inspection, limits, inspect, work))
         });
         match step {
             Ok(false) => Look::Again(Box::new(self)),
             Ok(true) => {
-                let Self { plan, inspection: done, seen, .. } = self;
+                let Self { plan, inspection: done, seen, tags_max, .. } = self;
                 let (found, recalled) = seen.finish();
-                Look::Done(Looked { plan, inspection: inspection(done.finish()), found, recalled, remark: None })
+                let inspection = inspection(done.finish());
+                Look::Done(Looked { plan, inspection, found, tags_max, recalled, remark: None })
             }
             Err(error) => Look::Done(self.failed(error)),
         }
@@ -111,7 +117,7 @@ impl Looking {
 
     /// What becomes of records of which a batch could not be walked.
     fn failed(self, error: BatchError) -> Looked {
-        let Self { records, plan, to, on_unparseable, inspection: done, seen } = self;
+        let Self { records, plan, to, on_unparseable, inspection: done, seen, tags_max } = self;
         let (found, recalled) = seen.finish();
         if on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
             let inspection = Inspection::Unchanged(counted(&records));
@@ -119,6 +125,7 @@ impl Looking {
                 plan,
                 inspection,
                 found: Tally::default(),
+                tags_max,
                 recalled,
                 remark: Some((Remark::Passed, error)),
             };
@@ -126,10 +133,12 @@ impl Looking {
         // `mask_whole_value` needs records to mask; a batch that cannot be walked shows none.
         let sound = done.finish();
         if to == Use::Fetch && !sound.records.is_empty() {
-            return Looked { plan, inspection: inspection(sound), found, recalled, remark: Some((Remark::Cut, error)) };
+            let (inspection, remark) = (inspection(sound), Some((Remark::Cut, error)));
+            return Looked { plan, inspection, found, tags_max, recalled, remark };
         }
         let inspection = Inspection::Refused(error.clone());
-        Looked { plan, inspection, found: Tally::default(), recalled, remark: Some((Remark::Refused, error)) }
+        let (found, remark) = (Tally::default(), Some((Remark::Refused, error)));
+        Looked { plan, inspection, found, tags_max, recalled, remark }
     }
 }
 
@@ -140,10 +149,15 @@ impl Looked {
     }
 
     /// Notes findings and what could not be parsed of `topic`'s `partition`.
-    pub(super) fn note(self, topic: &str, partition: i32, draft: &mut Draft) -> Inspection {
+    pub(super) fn note(self, to: Use, topic: &str, partition: i32, draft: &mut Draft) -> Inspection {
         draft.inspected.recalled += self.recalled;
         for (entry, count) in self.found.counts(&self.plan) {
             notes::found(draft, entry, topic, count);
+        }
+        let subjects = &self.found.subjects;
+        if !subjects.tags.is_empty() || subjects.cut > 0 {
+            let known = to != Use::Produce;
+            notes::subjects(draft, subjects, &self.plan, (topic, partition), known, self.tags_max);
         }
         if self.found.records_unparseable > 0 && self.remark.is_none() {
             draft.inspected.unparseable += 1;

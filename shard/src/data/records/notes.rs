@@ -8,9 +8,10 @@ use std::fmt::Write as _;
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tidegate_core::batch::{BatchError, Summary};
-use tidegate_core::event::{FindingCount, Touched};
+use tidegate_core::event::{FindingCount, SubjectTags, Touched, push_posting};
 use tidegate_core::words::{Operation, Resource};
-use tidegate_policy::mask::MaskEntry;
+use tidegate_policy::mask::pass::Subjects;
+use tidegate_policy::mask::{MaskEntry, MaskPlan};
 use tidegate_policy::view::Decision;
 use uuid::Uuid;
 
@@ -22,6 +23,9 @@ const DETAIL_BYTES_MAX: usize = 1024;
 /// Distinct upstream error codes kept of one exchange. Not configurable: a broker has fewer than these to
 /// give in one response, unless it is broken.
 const UPSTREAM_ERRORS_MAX: usize = 32;
+
+/// Bytes of a posting, at least: how many a list has at most follows from its length.
+const POSTING_BYTES_MIN: usize = 9;
 
 /// Adds a sentence to the detail, as long as there is room.
 pub(super) fn say(draft: &mut Draft, sentence: std::fmt::Arguments<'_>) {
@@ -55,26 +59,78 @@ pub(super) fn unknown_id(draft: &mut Draft, operation: Operation, id: Uuid, part
     });
 }
 
-/// Adds findings to those of the same entry of the plan in the same topic.
-pub(super) fn found(draft: &mut Draft, entry: &MaskEntry, topic: &str, count: u64) {
+/// Adds findings to those of the same entry of the plan in the same topic, and returns where they stand.
+pub(super) fn found(draft: &mut Draft, entry: &MaskEntry, topic: &str, count: u64) -> usize {
     let (class, operator, field) = (entry.class_name(), entry.outcome(), entry.field());
-    let known = draft.findings.iter_mut().find(|finding| {
+    let known = draft.findings.iter().position(|finding| {
         finding.class == class
             && finding.operator == operator
             && finding.topic == topic
             && finding.field == field
             && finding.rule == *entry.rule
     });
-    match known {
-        Some(finding) => finding.count += count,
-        None => draft.findings.push(FindingCount {
+    let at = known.unwrap_or_else(|| {
+        draft.findings.push(FindingCount {
             class: class.to_owned(),
             operator: operator.to_owned(),
-            count,
+            count: 0,
             topic: topic.to_owned(),
             rule: entry.rule.to_string(),
             field: field.to_owned(),
-        }),
+        });
+        draft.findings.len() - 1
+    });
+    if let Some(finding) = draft.findings.get_mut(at) {
+        finding.count += count;
+    }
+    at
+}
+
+/// Notes whose data was found in the records of a partition, up to `tags_max` tags of the whole exchange.
+/// With `base`, offsets are the log's; without it they count from what the broker will say.
+pub(super) fn subjects(
+    draft: &mut Draft,
+    found: &Subjects,
+    plan: &MaskPlan,
+    (topic, partition): (&str, i32),
+    offsets_known: bool,
+    tags_max: usize,
+) {
+    draft.subjects_cut += found.cut;
+    let noted: usize = draft.subjects.iter().map(|group| group.postings.len() / POSTING_BYTES_MIN).sum();
+    let kept = found.tags.len().min(tags_max.saturating_sub(noted));
+    draft.subjects_cut += (found.tags.len() - kept) as u64;
+    let tags = found.tags.get(..kept).unwrap_or_default();
+    // A plan has few entries that find something, so a pass over the tags for each is cheap.
+    let mut entries: Vec<u16> = Vec::new();
+    for tag in tags {
+        if entries.last() != Some(&tag.entry) && !entries.contains(&tag.entry) {
+            entries.push(tag.entry);
+        }
+    }
+    for index in entries {
+        let Some(entry) = plan.entries().get(usize::from(index)) else { continue };
+        // Where two findings overlapped, only one is counted, but both are somebody's.
+        let finding = self::found(draft, entry, topic, 0);
+        let of_entry = || tags.iter().filter(|tag| tag.entry == index);
+        let base_offset = of_entry().next().map(|tag| tag.offset).filter(|_| offsets_known);
+        let mut group = SubjectTags { finding: finding as u32, partition, base_offset, postings: Vec::new() };
+        let mut before = base_offset.unwrap_or(0);
+        for tag in of_entry() {
+            push_posting(&mut group.postings, before, tag.offset, tag.tag);
+            before = tag.offset;
+        }
+        draft.subjects.push(group);
+    }
+}
+
+/// Fills in what the broker said of the offsets of a partition that was written to.
+pub(super) fn subjects_written(draft: &mut Draft, topic: &str, partition: i32, base_offset: i64) {
+    let Draft { subjects, findings, .. } = draft;
+    for group in subjects.iter_mut().filter(|group| group.partition == partition && group.base_offset.is_none()) {
+        if findings.get(group.finding as usize).is_some_and(|finding| finding.topic == topic) {
+            group.base_offset = Some(base_offset);
+        }
     }
 }
 

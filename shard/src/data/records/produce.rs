@@ -360,6 +360,7 @@ impl ProduceRespond {
                 entry.first_offset = Some(partition.base_offset);
                 let count = i64::try_from(entry.records).unwrap_or(i64::MAX);
                 entry.last_offset = Some(partition.base_offset.saturating_add(count - 1));
+                notes::subjects_written(draft, name, partition.index, partition.base_offset);
             }
         }
     }

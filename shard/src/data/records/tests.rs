@@ -12,6 +12,7 @@ use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Principal, Timestamp};
 use tidegate_policy::snapshot::Snapshot;
+use tidegate_policy::subject::SubjectKey;
 use tidegate_policy::view::View;
 use uuid::Uuid;
 
@@ -26,6 +27,7 @@ mod produce;
 mod session_model;
 mod sessions;
 mod share;
+mod subjects;
 mod turns;
 mod verdicts;
 
@@ -80,6 +82,7 @@ struct World {
     topics: TopicIds,
     addresses: Addresses,
     on_unparseable: OnUnparseable,
+    subjects: Option<SubjectKey>,
     now: Timestamp,
     may_resolve: bool,
     /// The work of one turn: little, so that every test meets several.
@@ -106,6 +109,7 @@ impl World {
             topics,
             addresses: Addresses::new(Arc::new(scheme)),
             on_unparseable: OnUnparseable::Reject,
+            subjects: SubjectKey::new(1, &[7; 32]),
             now: NOON,
             may_resolve: true,
             work: 100,
@@ -124,6 +128,7 @@ impl World {
             topics: &mut self.topics,
             addresses: &mut self.addresses,
             on_unparseable: self.on_unparseable,
+            subjects: self.subjects.as_ref(),
             may_resolve,
             work: self.work,
         };

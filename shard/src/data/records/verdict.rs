@@ -11,6 +11,7 @@
 //!   without knowing its offset;
 //! - the plan, by its fingerprint, which covers operators, keys and their epochs, dictionaries, rules'
 //!   names and `on_unparseable`. Readers with other rights have other plans;
+//! - the key of subjects' tags and how many an entry has; tags are kept by their place in the batch;
 //! - bounds, scanner and codecs are the process's own, and so is the memory.
 //!
 //! Content is compared by [HighwayHash], 128 bits under a random key of 256, and by its length. A
@@ -39,6 +40,7 @@ use tidegate_core::batch::{BatchError, Inspect, Known, Record, RecordEdit};
 use tidegate_core::limits::Limits;
 use tidegate_policy::mask::MaskPlan;
 use tidegate_policy::mask::pass::{MaskPass, Tally};
+use tidegate_policy::subject::SubjectKey;
 use zeroize::Zeroizing;
 
 /// Memory of an entry beside what it holds: key, links, and its share of the table.
@@ -79,13 +81,26 @@ enum Then {
 }
 
 impl Seen {
-    /// Takes `step` further with an inspection under `plan`.
-    pub(super) fn step<T>(&mut self, plan: &MaskPlan, limits: &Limits, step: impl FnOnce(&mut dyn Inspect) -> T) -> T {
+    /// Takes `step` further with an inspection under `plan`; `subjects` tags whose data is found.
+    pub(super) fn step<T>(
+        &mut self,
+        plan: &MaskPlan,
+        limits: &Limits,
+        subjects: Option<&SubjectKey>,
+        step: impl FnOnce(&mut dyn Inspect) -> T,
+    ) -> T {
         VERDICTS.with_borrow_mut(|verdicts| {
             let verdicts = Verdicts::current(verdicts, limits);
-            let mut remembering = Remembering { pass: plan.begin(), plan: plan.fingerprint(), verdicts, seen: self };
+            let tags_max = limits.evidence_subjects_max as usize;
+            let (mut pass, mut identity) = (plan.begin(), plan.fingerprint());
+            if let Some(key) = subjects {
+                pass = pass.tagging(key, tags_max, self.found_in_batch.subjects.tags.len());
+                identity = tagging_identity(identity, key, limits.evidence_subjects_max);
+            }
+            let mut remembering = Remembering { pass, plan: identity, verdicts, seen: self };
             let outcome = step(&mut remembering);
             remembering.seen.found_in_batch.add(&remembering.pass.take_tally());
+            self.found.subjects.bound(tags_max);
             outcome
         })
     }
@@ -96,6 +111,12 @@ impl Seen {
         self.found.add(&self.found_in_batch);
         (self.found, self.recalled)
     }
+}
+
+/// What tells a plan with tags apart from the same without them, or with others.
+fn tagging_identity(plan: u128, key: &SubjectKey, tags_max: u32) -> u128 {
+    let check = u128::from(u64::from_le_bytes(key.check())) << 64;
+    plan.wrapping_add(check | u128::from(key.epoch()) << 32 | u128::from(tags_max))
 }
 
 /// A pass that remembers.
@@ -115,7 +136,7 @@ impl Inspect for Remembering<'_> {
         self.pass.refusal()
     }
 
-    fn recall(&mut self, content: &[u8]) -> Option<Known> {
+    fn recall(&mut self, base_offset: i64, content: &[u8]) -> Option<Known> {
         let verdicts = self.verdicts.as_deref_mut()?;
         self.seen.then = Then::Forget;
         if !verdicts.met_before(content, self.plan) {
@@ -129,7 +150,7 @@ impl Inspect for Remembering<'_> {
             self.seen.then = Then::Under(key);
             return None;
         };
-        self.seen.found.add(&verdict.found);
+        self.seen.found.add_at(&verdict.found, base_offset);
         self.seen.recalled += 1;
         Some(match &verdict.became {
             None => Known::Same,
@@ -137,9 +158,10 @@ impl Inspect for Remembering<'_> {
         })
     }
 
-    fn learn(&mut self, content: &[u8], became: Option<&[u8]>) {
+    fn learn(&mut self, base_offset: i64, content: &[u8], became: Option<&[u8]>) {
         let mut found = std::mem::take(&mut self.seen.found_in_batch);
         found.add(&self.pass.take_tally());
+        self.pass.begin_batch();
         self.seen.found.add(&found);
         let Some(verdicts) = self.verdicts.as_deref_mut() else { return };
         let key = match std::mem::take(&mut self.seen.then) {
@@ -147,6 +169,8 @@ impl Inspect for Remembering<'_> {
             Then::Remember => verdicts.key(content, self.plan),
             Then::Under(key) => key,
         };
+        // By their place in the batch, wherever in the log that comes again.
+        found.subjects.move_by(base_offset.wrapping_neg());
         verdicts.cache.insert(key, Verdict { became: became.map(Bytes::copy_from_slice), found });
     }
 }

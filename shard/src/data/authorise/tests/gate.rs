@@ -75,6 +75,7 @@ impl Gate {
             topics: &mut self.topics,
             addresses: &mut self.addresses,
             on_unparseable: OnUnparseable::Reject,
+            subjects: None,
             may_resolve: self.may_resolve,
             work: usize::MAX,
         }

@@ -189,8 +189,8 @@ impl TagsByEpoch<'_, '_> {
     fn of(&mut self, secret: &EpochSecret, more: impl Iterator<Item = String>) -> &HashMap<u64, String> {
         let wanted = self.wanted;
         let tags = self.known.entry(secret.epoch).or_default();
-        let given = wanted.classes.iter().cloned().filter(|_| tags.classes.is_empty()).collect::<Vec<_>>();
-        for class in given.into_iter().chain(more.filter(|_| wanted.any_class)) {
+        let given = if tags.classes.is_empty() { &wanted.classes[..] } else { &[] };
+        for class in given.iter().cloned().chain(more.filter(|_| wanted.any_class)) {
             if tags.classes.contains(&class) {
                 continue;
             }

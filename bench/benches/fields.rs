@@ -31,7 +31,7 @@ fn records() -> Vec<Vec<u8>> {
 fn plan(paths: &[&str]) -> MaskPlan {
     MaskPlan::new(paths.iter().map(|text| {
         let selector = Selector::Path(Path::parse(text).expect("the path is good"));
-        let field = Field { selector, class: None, text: (*text).into() };
+        let field = Field { selector, class: None, subject: None, text: (*text).into() };
         MaskEntry::new(Target::Field(Arc::new(field)), Operator::Redact, "bench")
     }))
 }

@@ -21,11 +21,11 @@ fn tag_of(secret: &EpochSecret, class: &str, value: u64) -> Option<u64> {
 /// Which subject stands in record `record` of entry `n`; every seventh has none, few stand in many.
 fn subject(n: u64, record: u64) -> Option<u64> {
     let mixed = (n * 10 + record).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (mixed % 7 != 0).then_some(if mixed % 11 == 0 { mixed % 3 } else { 1000 + mixed % 5000 })
+    (!mixed.is_multiple_of(7)).then_some(if mixed.is_multiple_of(11) { mixed % 3 } else { 1000 + mixed % 5000 })
 }
 
 fn event(n: u64, secret: &EpochSecret) -> Event {
-    let class = if n % 2 == 0 { "email" } else { "customer_id" };
+    let class = if n.is_multiple_of(2) { "email" } else { "customer_id" };
     let mut group = SubjectTags { finding: 0, partition: 0, base_offset: Some(n as i64 * 10), postings: Vec::new() };
     let mut before = n as i64 * 10;
     for record in 0..10 {

@@ -100,7 +100,7 @@ impl Seen {
             let mut remembering = Remembering { pass, plan: identity, verdicts, seen: self };
             let outcome = step(&mut remembering);
             remembering.seen.found_in_batch.add(&remembering.pass.take_tally());
-            self.found.subjects.bound(tags_max);
+            remembering.seen.found.subjects.bound(tags_max);
             outcome
         })
     }

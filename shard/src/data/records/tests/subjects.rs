@@ -93,3 +93,16 @@ fn without_a_key_there_are_none() {
     world.respond(asked, &broker(&sent, &batch(&[PERSONAL])), &mut draft);
     assert_eq!((draft.subjects.len(), draft.findings.len()), (0, 1));
 }
+
+#[test]
+fn a_batch_that_is_known_says_the_same_wherever_it_stands() {
+    let mut world = World::new();
+    for base in [3, 70, 3, 5000, 9] {
+        let (asked, mut draft) = world.ask(ApiKey::Fetch, 12, &fetch(12, &[("orders", 0)]));
+        let sent: kafka_protocol::messages::fetch_request::FetchRequest = asked.forwarded().0;
+        let records = batch_at(base, Codec::None, &["x", "ann@example.com", "bob@example.com"]);
+        world.respond(asked, &broker(&sent, &records), &mut draft);
+        let offsets: Vec<i64> = postings(&draft).iter().map(|(_, _, offset, _)| *offset).collect();
+        assert_eq!(offsets, [base + 1, base + 2], "recalled: {}", draft.inspected.recalled);
+    }
+}

@@ -16,8 +16,8 @@
 //! 9. [`tail`]: [`tail::Tail`], all shards merged and followed. [`query`]: which entries, and finding them, with
 //!    [`index`] to skip segments.
 //! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
-//! 10. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
-//! 11. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 11. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
+//! 12. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)

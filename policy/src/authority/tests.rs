@@ -557,6 +557,13 @@ fn keys_are_published_an_hour_before_they_sign() {
     world.act(&gateway, key("a", world.now)).unwrap();
     assert_eq!(world.act(&gateway, key("b", world.now.plus_millis(HOUR - 1))), Err(RefusalKind::Malformed));
     world.act(&gateway, key("b", world.now.plus_millis(HOUR))).unwrap();
+    // The first of another algorithm signs at once at a first start: there is no other that could.
+    let (kid, algorithm) = ("c".to_owned(), "ES256".to_owned());
+    let other = PublishedKey { kid, algorithm, public_jwk: "{}".into(), not_before: world.now };
+    world.act(&gateway, Command::PublishKey(other.clone())).unwrap();
+    let next = PublishedKey { kid: "d".to_owned(), ..other };
+    assert_eq!(world.act(&gateway, Command::PublishKey(next)), Err(RefusalKind::Malformed));
+    world.act(&cast("ada"), Command::RetireKey { kid: "c".into() }).unwrap();
     world.act(&cast("ada"), Command::RetireKey { kid: "a".into() }).unwrap();
     assert_eq!(world.act(&gateway, Command::RetireKey { kid: "a".into() }), Err(RefusalKind::NotFound));
     assert_eq!(world.authority.keys().keys().collect::<Vec<_>>(), ["b"]);

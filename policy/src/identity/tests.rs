@@ -171,6 +171,29 @@ fn every_algorithm_verifies_with_its_key_and_no_other() {
 }
 
 #[test]
+fn only_the_gateways_own_tokens_pass_on_the_word_of_another() {
+    let mut token = claims();
+    token["idp"] = json!({"iss": "https://people.example", "sub": "s-4711"});
+    let as_issuer = |passes_on| {
+        let issuers = issuers_with(IssuerConfig { passes_on, ..config() });
+        let verified = verify(&ed_token(&token), &issuers, NOW, &Limits::default()).unwrap();
+        assert_eq!(&*verified.issuer, ISSUER, "it is its token all the same");
+        (verified.principal.issuer.to_string(), verified.principal.subject.to_string())
+    };
+    assert_eq!(as_issuer(true), ("https://people.example".to_owned(), "s-4711".to_owned()));
+    assert_eq!(as_issuer(false), (ISSUER.to_owned(), "alice".to_owned()), "anybody could say that");
+    let file = r#"{"issuer": "https://x", "audiences": ["y"], "passes_on": true}"#;
+    assert!(serde_json::from_str::<IssuerConfig>(file).is_err(), "no file can say that");
+    for wrong in [json!("x"), json!({}), json!({"iss": "", "sub": "s"}), json!({"iss": "https://people.example"})] {
+        let mut token = claims();
+        token["idp"] = wrong.clone();
+        let issuers = issuers_with(IssuerConfig { passes_on: true, ..config() });
+        let verdict = verify(&ed_token(&token), &issuers, NOW, &Limits::default());
+        assert_eq!(verdict.unwrap_err(), TokenError::InvalidClaim { claim: "idp".to_owned() }, "{wrong}");
+    }
+}
+
+#[test]
 fn a_verified_token_says_who_until_when_and_in_which_groups() {
     let verified = check(&ed_token(&claims())).unwrap();
     assert_eq!(&*verified.principal.name, "alice");

@@ -186,10 +186,6 @@ impl Issuer {
     /// Serves, and turns the keys, on the current tokio runtime, for as long as that lives.
     pub(super) fn serve(self: Arc<Self>, listener: TcpListener, authority: authority::Handle) {
         let _ = self.authority.set(authority);
-        self.start(listener);
-    }
-
-    fn start(self: Arc<Self>, listener: TcpListener) {
         tokio::spawn(self.clone().keep_keys());
         tokio::spawn(self.clone().keep_files());
         if let Some(saml) = &self.saml {

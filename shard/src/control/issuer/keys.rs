@@ -324,6 +324,39 @@ mod tests {
         assert!(error.contains("no signing key") && !error.contains("MI"), "{error}");
     }
 
+    #[test]
+    fn another_algorithm_is_published_ahead_and_the_keys_of_before_sign_until_then() {
+        use TokenAlgorithm::{ES256, EdDSA};
+        let folder = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let open = |algorithms: &[TokenAlgorithm]| KeyRing::open(folder.path(), algorithms.to_vec(), day).unwrap();
+        // Two at the very first start: each signs at once, with its own.
+        let mut both = open(&[ES256, EdDSA]);
+        assert_eq!(both.turn(at(0)).unwrap().len(), 2);
+        for algorithm in [ES256, EdDSA] {
+            assert_eq!(both.signer(algorithm, at(0)).unwrap().algorithm(), algorithm);
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let open = |algorithm| KeyRing::open(folder.path(), vec![algorithm], day).unwrap();
+        open(ES256).turn(at(0)).unwrap();
+        // Weeks later another one is configured. What was signed until then stays good for as long as it lives.
+        let restart = at(1000 * HOUR);
+        let mut ring = open(EdDSA);
+        let changes = ring.turn(restart).unwrap();
+        let [Change::Published(next)] = &changes[..] else { panic!("{changes:?}") };
+        assert!(next.first_use.millis_since(restart) >= HOUR);
+        let before = next.first_use.plus_millis(-1);
+        for now in [restart, before] {
+            assert!(ring.turn(now).unwrap().is_empty());
+            assert_eq!(ring.signer(EdDSA, now).unwrap().algorithm(), ES256, "nobody has fetched the new one yet");
+        }
+        assert_eq!(ring.signer(EdDSA, next.first_use).unwrap().algorithm(), EdDSA);
+        assert!(ring.turn(next.first_use.plus_millis(19 * 60_000)).unwrap().is_empty(), "its last tokens live still");
+        let gone = ring.turn(next.first_use.plus_millis(20 * 60_000)).unwrap();
+        assert!(matches!(&gone[..], [Change::Retired(entry)] if entry.key.algorithm() == ES256), "{gone:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 

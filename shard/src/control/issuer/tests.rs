@@ -2,6 +2,7 @@
 
 mod device;
 mod login;
+mod logins;
 
 use std::path::Path;
 
@@ -26,11 +27,13 @@ struct Fixture {
     http: reqwest::Client,
     idp: SigningKey,
     secret: String,
-    _folder: tempfile::TempDir,
+    config: Config,
+    authority: authority::Handle,
+    folder: tempfile::TempDir,
     _asks: tokio::sync::mpsc::Receiver<Ask>,
 }
 
-fn configuration(folder: &Path, port: u16, secret: &str, idp: &str) -> Config {
+fn configuration(folder: &Path, port: u16, secret: &str, idp: &str, mint: &str) -> Config {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("policy.yaml", "version: 1\n");
     let hash = hash_line(secret);
@@ -43,7 +46,7 @@ fn configuration(folder: &Path, port: u16, secret: &str, idp: &str) -> Config {
     );
     let text = format!(
         "origin: test\nlisteners: [{{name: a, protocol: kafka, bind: 127.0.0.1, bootstrap_port: 9092, advertised_host: localhost, broker_ports: {{first_port: 9100, node_ids: 0-1}}, sasl: {{mechanisms: [OAUTHBEARER]}}}}]\n\
-         upstream: {{bootstrap_servers: [\"localhost:1\"], sasl: {{mechanism: OAUTHBEARER, mint: {{audience: brokers}}}}}}\n\
+         upstream: {{bootstrap_servers: [\"localhost:1\"], sasl: {{mechanism: OAUTHBEARER, {mint}}}}}\n\
          identity: {{issuers: [{{issuer: \"{idp}\", audiences: [kafka], algorithms: [ES256], leeway_seconds: 10}}]}}\n\
          tokens: {{bind: \"127.0.0.1:{port}\", issuer: \"http://localhost:{port}\", service_accounts_file: accounts.yaml, login: [{{issuer: \"{idp}\", client_id: gateway}}]}}\n\
          policy_file: policy.yaml\nevidence: {{directory: evidence}}\n"
@@ -59,11 +62,15 @@ impl Fixture {
     }
 
     async fn with_idp(url: &str, idp: &SigningKey) -> Self {
+        Self::with_idp_and(url, idp, "mint: {audience: brokers}").await
+    }
+
+    async fn with_idp_and(url: &str, idp: &SigningKey, mint: &str) -> Self {
         // The port is free again for an instant; nobody else takes one of the kernel's choice so soon.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let secret = draw("tgs_").unwrap().to_string();
-        let config = configuration(folder.path(), port, &secret, url);
+        let config = configuration(folder.path(), port, &secret, url, mint);
         let policy = super::super::compile_policy(&config, 1).unwrap();
         let issuers = config.identity.issuers.iter().cloned();
         let issuers =
@@ -73,16 +80,27 @@ impl Fixture {
         let (idp, _) = SigningKey::generate(TokenAlgorithm::ES256).unwrap();
         let (shared, asks) =
             Shared::new(&config, Arc::new(policy), Arc::new(issuers), Arc::new(UpstreamCredentials::None));
+        let authority = authority::open(&config).unwrap().start(shared.clone(), Default::default());
         let issuer = prepare(&config, &shared).unwrap().unwrap();
         let listener = issuer.bind().unwrap();
-        issuer.clone().start(listener);
+        issuer.clone().serve(listener, authority.clone());
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::no_authorities().unwrap())
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        Self { issuer, url: format!("http://localhost:{port}"), http, idp, secret, _folder: folder, _asks: asks }
+        Self {
+            issuer,
+            url: format!("http://localhost:{port}"),
+            http,
+            idp,
+            secret,
+            config,
+            authority,
+            folder,
+            _asks: asks,
+        }
     }
 
     async fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {

@@ -6,8 +6,10 @@
 //! stays, fields that this release does not know included, so a request with another effect is
 //! another request. Correlation id, client id and API version are the header's and never get here.
 //!
-//! A SCRAM password's salt is drawn anew by the client for every try: such a request passes only
-//! while it waits, and never as a retry.
+//! A SCRAM credential's salt is drawn anew by the client for every try, and its hash with it, so that
+//! nobody who lacks the password could tell two tries for the same one. Both are left out: what is
+//! approved is that this user's credential is set, by this mechanism and as many iterations. Which
+//! password it is the approver never learns, in the first try or another; that is the asker's choice.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
@@ -362,11 +364,25 @@ fn alter_scram(mut request: AlterUserScramCredentialsRequest) -> Subject {
     const VERSION: i16 = 0;
     let mut summary = Summary::new("change SCRAM credentials:");
     request.deletions.iter().for_each(|deletion| summary.add(&format!("delete that of {}", deletion.name.as_str())));
-    request.upsertions.iter().for_each(|upsertion| summary.add(&format!("set that of {}", upsertion.name.as_str())));
+    for upsertion in &mut request.upsertions {
+        let (name, iterations) = (upsertion.name.as_str(), upsertion.iterations);
+        summary.add(&format!("set that of {name} ({}, {iterations} iterations)", scram(upsertion.mechanism)));
+        upsertion.salt = Bytes::new();
+        upsertion.salted_password = Bytes::new();
+    }
     sort(&mut request.deletions, VERSION);
     sort(&mut request.upsertions, VERSION);
     let items = vec![of_cluster(Kind::AlterAcls)];
     Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+}
+
+/// Kafka's `ScramMechanism`.
+fn scram(mechanism: i8) -> String {
+    match mechanism {
+        1 => "SCRAM-SHA-256".to_owned(),
+        2 => "SCRAM-SHA-512".to_owned(),
+        other => format!("mechanism {other}"),
+    }
 }
 
 fn create_token(request: &CreateDelegationTokenRequest) -> Subject {

@@ -12,10 +12,10 @@ use crate::tokens::SigningKey;
 use crate::tokens::secret::{draw, s256};
 
 /// What the provider knows; it lets everybody in as alice.
-struct Provider {
+pub(super) struct Provider {
     url: String,
     key: SigningKey,
-    groups: Mutex<Vec<&'static str>>,
+    pub(super) groups: Mutex<Vec<&'static str>>,
     away: std::sync::atomic::AtomicBool,
     asked: Mutex<HashMap<String, String>>,
     nonce: Mutex<Option<&'static str>>,
@@ -85,11 +85,11 @@ impl Provider {
 /// A gateway whose people log in at a provider, and a program's side of one login.
 pub(super) struct Scene {
     pub(super) fixture: Fixture,
-    provider: Arc<Provider>,
-    verifier: String,
+    pub(super) provider: Arc<Provider>,
+    pub(super) verifier: String,
 }
 
-const REDIRECT: &str = "http://127.0.0.1:4711/callback";
+pub(super) const REDIRECT: &str = "http://127.0.0.1:4711/callback";
 
 impl Scene {
     pub(super) async fn new() -> Self {
@@ -131,7 +131,7 @@ impl Scene {
     }
 
     /// A code for the program.
-    async fn code(&self) -> String {
+    pub(super) async fn code(&self) -> String {
         let (back, cookie) = self.browse().await;
         let (status, location, _) = self.get(&back, &cookie).await;
         assert_eq!(status, 303, "{location}");
@@ -142,7 +142,7 @@ impl Scene {
         query["code"].clone()
     }
 
-    async fn redeem(&self, code: &str, verifier: &str, redirect: &str) -> (u16, Value) {
+    pub(super) async fn redeem(&self, code: &str, verifier: &str, redirect: &str) -> (u16, Value) {
         let fields = [
             ("grant_type", "authorization_code"),
             ("client_id", "tidegate-cli"),
@@ -167,7 +167,7 @@ impl Scene {
     }
 }
 
-fn text(answer: &Value, field: &str) -> String {
+pub(super) fn text(answer: &Value, field: &str) -> String {
     answer[field].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 

@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{AlterClientQuotasRequest, ApiKey, CreateTopicsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, ApiKey, CreateTopicsRequest,
+    IncrementalAlterConfigsRequest,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::subject::{Subject, subject};
@@ -78,6 +82,24 @@ fn equal_wishes_are_equal_and_others_are_not() {
     let quota = |users: &[&str], rate| of(ApiKey::AlterClientQuotas, 1, encoded(&quotas(users, rate), 1)).canonical;
     assert_eq!(quota(&["u", "v"], 5.0), quota(&["v", "u"], 5.0));
     assert_ne!(quota(&["u", "v"], 5.0), quota(&["u", "v"], 6.0));
+
+    // A client draws another salt for each try. What it hashes with it nobody should learn from what is kept.
+    let scram = |user: &'static str, iterations, salt: &'static [u8]| {
+        let upsertion = ScramCredentialUpsertion::default()
+            .with_name(StrBytes::from_static_str(user))
+            .with_mechanism(2)
+            .with_iterations(iterations)
+            .with_salt(Bytes::from_static(salt))
+            .with_salted_password(Bytes::from_static(salt));
+        let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion]);
+        of(ApiKey::AlterUserScramCredentials, 0, encoded(&request, 0))
+    };
+    let first = scram("u", 4096, b"first salt");
+    assert_eq!(first.canonical, scram("u", 4096, b"another salt").canonical);
+    assert!(!first.canonical.windows(10).any(|window| window == b"first salt"));
+    assert_eq!(first.summary, "change SCRAM credentials: set that of u (SCRAM-SHA-512, 4096 iterations)");
+    assert_ne!(first.canonical, scram("v", 4096, b"first salt").canonical, "user");
+    assert_ne!(first.canonical, scram("u", 8192, b"first salt").canonical, "iterations");
 }
 
 #[test]

@@ -357,7 +357,12 @@ impl Session {
         now: Timestamp,
     ) -> u64 {
         let principal = Arc::new(principal);
+        let had_grant = self.had_grant;
         self.take_view(shard.policy().view(&principal), now);
+        if had_grant && !self.had_grant {
+            // It comes back with fewer groups, and what it had has ended: found with the next look.
+            (self.had_grant, self.grants_end) = (true, Some(now));
+        }
         self.principal = Some(principal);
         self.expires = expires;
         if self.phase == Phase::Greeting {

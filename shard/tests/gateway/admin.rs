@@ -36,19 +36,24 @@ roles:
 ";
 
 /// Somebody at a terminal: runs `tidegate` with his own token.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     gateway: &'a Gateway,
     token_file: PathBuf,
 }
 
 impl<'a> Person<'a> {
-    fn new(gateway: &'a Gateway, name: &str, groups: &[&str]) -> Self {
+    pub(crate) fn new(gateway: &'a Gateway, name: &str, groups: &[&str]) -> Self {
         let token_file = gateway.folder().join(format!("{name}.token"));
         std::fs::write(&token_file, Idp::shared().token(name, groups)).unwrap();
         Self { gateway, token_file }
     }
 
-    fn run(&self, arguments: &[&str]) -> Finished {
+    /// Whoever owns the machine.
+    pub(crate) fn operator(gateway: &'a Gateway) -> Self {
+        Self { gateway, token_file: gateway.evidence_folder().join("control/operator.token") }
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         let server = self.gateway.control_url();
         let token_file = self.token_file.to_str().unwrap();
         let common = ["--server", &server, "--token-file", token_file, "--output", "json"];
@@ -56,7 +61,7 @@ impl<'a> Person<'a> {
         tidegate(&[command, &common[..], rest].concat())
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.run(arguments).success()).unwrap()
     }
 }
@@ -117,7 +122,7 @@ fn a_grant_is_asked_for_approved_by_somebody_else_used_and_revoked() {
     assert_eq!(error(&mut client), 29, "its end bites on the next request");
 
     // Operators see sessions and end them; the machine's own operator does so without any provider.
-    let operator = Person { gateway: &gateway, token_file: gateway.evidence_folder().join("control/operator.token") };
+    let operator = Person::operator(&gateway);
     let sessions = operator.json(&["session", "list", "--principal", "alice"]);
     let session = sessions["items"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(mallory.json(&["session", "list"])["items"], Value::Array(Vec::new()), "others' sessions are not his");

@@ -12,9 +12,9 @@ mod kcat;
 mod librdkafka;
 mod python;
 
-pub(crate) use java::{Java, java_tool};
+pub(crate) use java::{Java, java_follow, java_tool};
 pub(crate) use kafkajs::KafkaJs;
-pub(crate) use kcat::Kcat;
+pub(crate) use kcat::{Kcat, kcat_follow};
 pub(crate) use librdkafka::{LibRdKafka, create as create_librdkafka};
 pub(crate) use python::Confluent;
 

@@ -296,10 +296,15 @@ impl Gateway {
     /// Kills it at once, does something to its files, and starts it again in the same folder.
     #[track_caller]
     pub(crate) fn restart_after(&mut self, change: impl FnOnce(&Path)) {
+        self.start_again_after(change);
+        self.wait_until_ready();
+    }
+
+    /// The same without waiting for anything.
+    pub(crate) fn start_again_after(&mut self, change: impl FnOnce(&Path)) {
         self.process.kill();
         change(self.folder.path());
         self.process = serve(self.folder.path());
-        self.wait_until_ready();
     }
 
     /// Writes another policy file, without telling the gateway.

@@ -28,6 +28,7 @@ mod ports;
 mod process;
 mod raw;
 mod records;
+mod revocation;
 mod saml;
 mod stock_clients;
 mod tls;

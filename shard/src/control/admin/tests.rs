@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidegate_policy::authority::{Actor, Change, ControlEvent, GrantRequest, GrantSpan};
 
 use super::super::signature::{Purpose, Secret};
 use super::super::{ControlThread, now, prepare, start, tls};
 use super::route::Access;
 use super::*;
-use crate::demo::issuer::{Issuer, Options};
+use crate::control::authority::log::{ControlLog as _, FileLog};
+use crate::demo::issuer::{Issuer, Options, TokenRequest};
+use crate::shared::LiveSession;
 
 const POLICY: &str = "
 version: 1
@@ -44,9 +47,15 @@ struct Api {
 
 impl Api {
     async fn start() -> Self {
+        Self::start_after(|_, _| {}).await
+    }
+
+    /// With something done to the files before, given the issuer's URL.
+    async fn start_after(before: impl FnOnce(&Config, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::start(Options::loopback("kafka")).await.unwrap();
         let config = config(folder.path(), issuer.url());
+        before(&config, issuer.url());
         let prepared = prepare(&config).unwrap();
         let shared = prepared.shared.clone();
         let control = start(Arc::new(config), prepared).unwrap();
@@ -266,6 +275,230 @@ async fn a_principal_is_shut_out_and_break_glass_is_reviewed_by_another() {
     for (who, status) in [("otto:oncall,auditors", 403), ("eve", 403), ("aud:auditors", 200), ("aud:auditors", 409)] {
         assert_eq!(api.post(who, &review, reason()).await.0, status, "{who}");
     }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_login_or_token_is_nobody_here_either() {
+    let api = Api::start().await;
+    let sign = |claim: &str, value: &str| {
+        let request = TokenRequest::new("ann", &["analysts"], Duration::from_secs(600)).claim(claim, json!(value));
+        api.issuer.sign(&request).unwrap()
+    };
+    let me = async |token: &str| {
+        let request = api.client.get(format!("http://{}/v1/me", api.address())).bearer_auth(token);
+        api.answer(&Method::GET, "/v1/me", request).await.0
+    };
+    let (login, other, token) = (sign("sid", "Login-1"), sign("sid", "login-2"), sign("jti", "jti-1"));
+    for token in [&login, &other, &token] {
+        assert_eq!(me(token).await, 200);
+    }
+    // Whoever calls with a token of a login may end that one, and no other.
+    let revoke = async |bearer: &str, session: &str| {
+        let path = format!("/v1/sessions/{session}/revoke");
+        let request = api.client.post(format!("http://{}{path}", api.address())).bearer_auth(bearer).json(&reason());
+        api.answer(&Method::POST, &path, request).await.0
+    };
+    assert_eq!(revoke(&other, "login-1").await, 403);
+    assert_eq!(revoke(&login, "login-1").await, 200);
+    assert_eq!(me(&login).await, 401);
+    let body = json!({ "token_id": "jti-1", "reason": "Leaked" });
+    assert_eq!(api.post("op:operators", "/v1/tokens/revoke", body).await.0, 200);
+    assert_eq!(me(&token).await, 401);
+    assert_eq!(me(&other).await, 200);
+    let refused = api.shared.notices.take();
+    assert!(refused.iter().any(|event| event.detail.contains("401 revoked: Because")), "{refused:?}");
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn revoking_a_connection_ends_what_it_was_opened_with() {
+    let api = Api::start().await;
+    let open = |number: u128, token_id: Option<&str>, login: Option<&str>| {
+        let ann = tidegate_core::words::Principal {
+            issuer: api.issuer.url().into(),
+            subject: "ann".into(),
+            name: "ann".into(),
+            groups: Vec::new(),
+        };
+        let session = LiveSession {
+            id: tidegate_core::words::SessionId(uuid::Uuid::from_u128(number)),
+            principal: Arc::new(ann),
+            client_address: "127.0.0.1:1".into(),
+            client_id: "".into(),
+            listener: "clients".into(),
+            broker: -1,
+            since: now(),
+            expires: None,
+            token_id: token_id.map(Arc::from),
+            login: login.map(Arc::from),
+        };
+        let id = session.id.to_string();
+        api.shared.sessions.enter(0, session);
+        id
+    };
+    let (of_login, of_token) = (open(1, Some("jti-1"), Some("login-1")), open(2, Some("jti-2"), None));
+    let (again, neither) = (open(3, Some("jti-3"), Some("login-1")), open(4, None, None));
+    let standing = || api.shared.policy.load().standing().session_revoked("login-1").is_some();
+    for (session, remarked) in [(&of_login, false), (&of_token, false), (&again, false), (&neither, true)] {
+        let (status, done) = api.post("ann", &format!("/v1/sessions/{session}/revoke"), reason()).await;
+        assert_eq!((status, done["remark"].is_string()), (200, remarked), "{done}");
+        assert!(standing());
+    }
+    let policy = api.shared.policy.load();
+    let token = |id: &str| policy.standing().token_revoked(id).is_some();
+    assert_eq!([token("jti-1"), token("jti-2"), token("jti-3")], [false, true, false], "those of a login go with it");
+    for session in [&of_login, &of_token, &again, &neither] {
+        assert!(policy.standing().session_revoked(session).is_some(), "{session}");
+    }
+    api.stop().await;
+}
+
+/// Who may do what: by no role more than its work takes.
+#[tokio::test]
+async fn each_role_may_do_its_own_and_no_more() {
+    let api = Api::start().await;
+    const WHO: [&str; 6] = ["adm:admins", "lou:lookers", "aud:auditors", "op:operators", "olga:owners", "eve"];
+    let asked = api.ask("ann:analysts").await;
+    let granted = api.ask("ann:analysts").await;
+    let (_, approval) = api.post("olga:owners", &format!("/v1/approvals/{granted}/approve"), reason()).await;
+    let grant = approval["grant"]["id"].as_str().unwrap().to_owned();
+    let (_, opened) = api.post("otto:oncall", "/v1/break-glass", reason()).await;
+    let opened = opened["id"].as_str().unwrap().to_owned();
+    let token = |id: &str| json!({ "token_id": id, "reason": "Leaked" });
+    let mallory = json!({ "name": "mallory", "reason": "Left" });
+    // What it is, who may (in the order of `WHO`), and the call. Who may comes last where it works once.
+    let rows: Vec<(&str, [bool; 6], Method, String, Option<Value>)> = vec![
+        ("see a question", [true, true, true, false, true, false], Method::GET, format!("/v1/approvals/{asked}"), None),
+        ("see a grant", [true, false, true, true, false, false], Method::GET, format!("/v1/grants/{grant}"), None),
+        ("ask", [false; 6], Method::POST, "/v1/grants".to_owned(), Some(wanted())),
+        ("open in an emergency", [false; 6], Method::POST, "/v1/break-glass".to_owned(), Some(reason())),
+        (
+            "approve",
+            [false, false, false, false, true, false],
+            Method::POST,
+            format!("/v1/approvals/{asked}/approve"),
+            Some(reason()),
+        ),
+        (
+            "review",
+            [true, false, true, false, false, false],
+            Method::POST,
+            format!("/v1/break-glass/{opened}/review"),
+            Some(reason()),
+        ),
+        (
+            "revoke a grant",
+            [true, false, false, true, true, false],
+            Method::POST,
+            format!("/v1/grants/{grant}/revoke"),
+            Some(reason()),
+        ),
+        (
+            "revoke a session",
+            [true, false, false, true, false, false],
+            Method::POST,
+            "/v1/sessions/s-1/revoke".to_owned(),
+            Some(reason()),
+        ),
+        (
+            "revoke a token",
+            [true, false, false, true, false, false],
+            Method::POST,
+            "/v1/tokens/revoke".to_owned(),
+            Some(token("jti-9")),
+        ),
+        (
+            "shut out",
+            [true, false, false, true, false, false],
+            Method::POST,
+            "/v1/principals/revoke".to_owned(),
+            Some(mallory.clone()),
+        ),
+        (
+            "let in",
+            [true, false, false, true, false, false],
+            Method::POST,
+            "/v1/principals/restore".to_owned(),
+            Some(mallory),
+        ),
+        ("reload", [true, false, false, true, false, false], Method::POST, "/v1/reload".to_owned(), None),
+    ];
+    for (what, may, method, path, body) in rows {
+        let mut refused_first: Vec<(&str, bool)> = WHO.into_iter().zip(may).collect();
+        refused_first.sort_by_key(|(_, may)| *may);
+        for (who, may) in refused_first {
+            let (status, answer) = api.call(method.clone(), who, &path, body.clone()).await;
+            // 404 hides from who may not see; 409 says that another of those who may was first.
+            let did = matches!(status, 200 | 201 | 409) || (what == "let in" && status == 404);
+            assert!(if may { did } else { matches!(status, 403 | 404) }, "{who}: {what}: {status} {answer}");
+        }
+    }
+    api.stop().await;
+}
+
+/// Writes a hundred requests of each of these people into the log of a gateway that is not running.
+fn write_questions(config: &Config, issuer: &str, people: std::ops::Range<usize>) {
+    let mut log = FileLog::open(&config.authority.directory).unwrap();
+    log.replay(&mut |_, _| Ok(())).unwrap();
+    for (person, n) in people.flat_map(|person| (0..100).map(move |n| (person, n))) {
+        let name: Arc<str> = format!("p{person}").into();
+        let actor = Actor { issuer: issuer.into(), name: name.clone(), subject: name, groups: vec!["analysts".into()] };
+        let request = GrantRequest {
+            id: format!("ap-{person}-{n}").as_str().into(),
+            grant: format!("gr-{person}-{n}").as_str().into(),
+            extends: false,
+            principal: actor.clone(),
+            rule: "ask".into(),
+            resources: serde_json::from_value(json!([{ "topic": "orders" }])).unwrap(),
+            operations: serde_json::from_value(json!(["read"])).unwrap(),
+            span: GrantSpan::Millis(3_600_000),
+            purpose: "Report".into(),
+            reason: "Month's end".into(),
+            expires: now().plus_millis(3_600_000),
+        };
+        log.append(&ControlEvent::new(now(), actor, Change::GrantRequested(request))).unwrap();
+    }
+    log.sync().unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_questions_wait_are_listed_in_pages_and_the_next_is_refused() {
+    let api = Api::start_after(|config, issuer| write_questions(config, issuer, 0..99)).await;
+    for _ in 0..100 {
+        api.ask("p99:analysts").await;
+        let _ = api.shared.notices.take();
+    }
+    for (who, says) in [("p7:analysts", "100 requests of yours wait already"), ("ann:analysts", "10000 requests wait")]
+    {
+        let (status, problem) = api.post(who, "/v1/grants", wanted()).await;
+        assert_eq!(status, 429, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+        assert!(problem["retry_after"].as_u64().unwrap() > 0);
+    }
+    let mut ids = std::collections::HashSet::new();
+    let mut path = "/v1/approvals?status=pending&limit=500".to_owned();
+    let mut pages = 0;
+    loop {
+        let (status, page) = api.get("aud:auditors", &path).await;
+        assert_eq!(status, 200);
+        pages += 1;
+        ids.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/approvals?status=pending&limit=500&after={next}");
+    }
+    assert_eq!((ids.len(), pages), (10_000, 20));
+    // Who asked few sees those, wherever they are among the many.
+    let (_, own) = api.get("p0", "/v1/approvals?limit=500").await;
+    assert_eq!(own["items"].as_array().unwrap().len(), 100);
+    // One is decided: there is room for one.
+    let first = ids.iter().next().unwrap();
+    assert_eq!(api.post("olga:owners", &format!("/v1/approvals/{first}/deny"), reason()).await.0, 200);
+    assert_eq!(api.post("ann:analysts", "/v1/grants", wanted()).await.0, 201);
+    assert_eq!(api.post("ann:analysts", "/v1/grants", wanted()).await.0, 429);
+    let events = api.shared.notices.take();
+    let refused = events.iter().filter(|event| event.detail.contains("request for a grant refused (too_many)"));
+    assert_eq!(refused.count(), 3, "each leaves an entry");
     api.stop().await;
 }
 

@@ -276,6 +276,28 @@ fn a_revocation_ends_an_open_connection_and_withholds_what_is_under_way() {
 }
 
 #[test]
+fn whoever_authenticates_anew_without_the_group_that_gave_him_rights_is_shut_out() {
+    let events = with_desk(&POLICY.replace("principals: [ANONYMOUS]", "groups: [team]"), |shard, _| async move {
+        let named = |groups: &[&str]| tidegate_core::words::Principal {
+            issuer: "idp".into(),
+            subject: "ann".into(),
+            name: "ann".into(),
+            groups: groups.iter().map(|group| (*group).into()).collect(),
+        };
+        let mut session = open(&shard);
+        session.authenticated(&shard, named(&["team"]), None, "by token".to_owned(), NOW);
+        session.check_deadlines(&shard, NOW);
+        assert_eq!(session.phase, Phase::Open);
+        session.authenticated(&shard, named(&[]), None, "by token, anew".to_owned(), NOW);
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+        ask(&mut session, &shard, 1, ApiKey::FindCoordinator, 3, &request, NOW);
+        assert!(upstream(&mut session).is_none(), "it was admitted");
+        assert_eq!(session.phase, Phase::Closing);
+    });
+    assert!(events.iter().any(|event| event.detail.contains("no grant left")), "{events:?}");
+}
+
+#[test]
 fn revoking_a_login_ends_each_of_its_connections_and_no_other() {
     with_desk(POLICY, move |shard, mut desk| async move {
         let mut sessions = [open(&shard), open(&shard), open(&shard)];

@@ -1,11 +1,12 @@
 //! Kafka's own command line tools, the classes behind `bin/kafka-*.sh`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Endpoint, Login, StockClient};
 use crate::kafka::java;
-use crate::process::{Finished, run};
+use crate::process::{Finished, Process, run};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -52,6 +53,17 @@ pub(crate) fn java_tool(at: &Endpoint, class: &str, config: &str, arguments: &[&
     command.arg("-Xmx256m").arg(class).args(["--bootstrap-server", &at.bootstrap]);
     command.arg(config).arg(&properties).args(arguments);
     run(command, input, TIMEOUT)
+}
+
+/// Kafka's console consumer of `topic` from now on, for as long as it lives; its output goes to a file in `folder`.
+pub(crate) fn java_follow(at: &Endpoint, topic: &str, folder: &Path, name: &str) -> Process {
+    let properties = folder.join(format!("{name}.properties"));
+    std::fs::write(&properties, at.java_properties()).unwrap();
+    let mut command = java();
+    command.arg("-Xmx256m").arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
+    command.args(["--bootstrap-server", &at.bootstrap, "--topic", topic, "--group", name, "--command-config"]);
+    command.arg(&properties);
+    Process::start(name, command, folder.join(name))
 }
 
 impl StockClient for Java {

@@ -1,11 +1,12 @@
 //! Debian's `kcat`, an old librdkafka: it takes a token only as a PLAIN password.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use super::{Endpoint, StockClient};
 use crate::dependencies;
-use crate::process::{guarded, run};
+use crate::process::{Process, guarded, run};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -18,6 +19,13 @@ fn kcat(at: &Endpoint) -> Command {
         command.arg("-X").arg(format!("{key}={value}"));
     }
     command
+}
+
+/// Prints what comes to `topic` from now on, for as long as it lives; to a file in `folder`.
+pub(crate) fn kcat_follow(at: &Endpoint, topic: &str, folder: &Path, name: &str) -> Process {
+    let mut command = kcat(at);
+    command.args(["-C", "-u", "-q", "-X", "reconnect.backoff.max.ms=500", "-o", "end", "-t", topic]);
+    Process::start(name, command, folder.join(name))
 }
 
 impl StockClient for Kcat {

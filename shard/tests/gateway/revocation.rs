@@ -1,0 +1,168 @@
+//! Revocation in front of a real broker: stock consumers in the middle of a stream are revoked by session, by token,
+//! by grant and by principal. No record that is written after the command's return reaches them, their connections
+//! are closed, what they had cannot be used to come back, and the evidence says so. Everybody else reads on.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::admin::Person;
+use crate::clients::{java_follow, kcat_follow};
+use crate::gateway::{Gateway, Setup, TIMEOUT};
+use crate::idp::Idp;
+use crate::kafka::Kafka;
+use crate::process::{Process, until};
+use crate::records::{batch, produce};
+
+const TOPIC: &str = "revocation-stream";
+
+const POLICY: &str = "
+version: 1
+grants:
+  - name: streams
+    purpose: Tests
+    principals: [alice, by-session, by-token, stays]
+    resources: [{topic: {prefix: revocation-}}, {group: '*'}]
+    operations: [read]
+requests:
+  - name: ask
+    principals: [by-grant]
+    resources: [{topic: {prefix: revocation-}}, {group: '*'}]
+    operations: [read]
+    duration_max: 8h
+    approvers: {groups: [owners]}
+";
+
+/// A stock consumer that prints what it is given.
+struct Reader {
+    name: &'static str,
+    process: Process,
+}
+
+impl Reader {
+    fn has(&self, text: &str) -> bool {
+        self.process.output().lines().any(|line| line == text)
+    }
+
+    fn kcat(gateway: &Gateway, name: &'static str, folder: &Path) -> Self {
+        Self { name, process: kcat_follow(&gateway.token_as_password(name, &[]), TOPIC, folder, name) }
+    }
+}
+
+fn put(value: &str) {
+    let answer = Kafka::shared().control().ask(11, &produce(&[TOPIC], batch(&[value])));
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+}
+
+/// Sessions of `name` that are open, as the operator sees them.
+fn sessions(operator: &Person<'_>, name: &str) -> Vec<Value> {
+    operator.json(&["session", "list", "--principal", name])["items"].as_array().unwrap().clone()
+}
+
+/// A session that reads: the one at the broker, not the one that asked for its address.
+fn reading(operator: &Person<'_>, name: &str) -> Value {
+    let all = sessions(operator, name);
+    all.iter().find(|session| session["broker"] == 1).unwrap_or_else(|| panic!("{all:?}")).clone()
+}
+
+#[test]
+fn a_stock_consumer_in_the_middle_of_a_stream_is_given_nothing_more() {
+    Kafka::shared().create_topic(TOPIC, 1, 1);
+    let gateway = Setup { shards: 2, ..Setup::new(Kafka::shared(), POLICY) }.start();
+    let operator = Person::operator(&gateway);
+    let by_grant = Person::new(&gateway, "by-grant", &[]);
+    let ask = ["grant", "request", "--topic", TOPIC, "--operation", "read", "--for", "1h", "--purpose", "Tests"];
+    let asked = by_grant.json(&[&ask[..], &["--reason", "Tests"]].concat());
+    let olga = Person::new(&gateway, "olga", &["owners"]);
+    olga.json(&["approval", "approve", asked["id"].as_str().unwrap(), "--reason", "fine"]);
+    let grant = asked["grant"]["id"].as_str().unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let kcat = |name| Reader::kcat(&gateway, name, folder.path());
+    let alice = java_follow(&gateway.oauth("alice"), TOPIC, folder.path(), "alice");
+    let readers = [kcat("by-session"), kcat("by-token"), kcat("by-grant"), Reader { name: "alice", process: alice }];
+    let stays = kcat("stays");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A busy stream, so that each of them is in the middle of one.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                put("before");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        // However the test ends.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _stop = Stop(&done);
+        for reader in readers.iter().chain([&stays]) {
+            reader.process.ready("reading", Duration::from_secs(90), || reader.has("before").then_some(()));
+        }
+
+        let session = reading(&operator, "by-session");
+        let token = reading(&operator, "by-token");
+        let (session, token) = (session["id"].as_str().unwrap(), token["token_id"].as_str().unwrap());
+        let ways: [&[&str]; 4] = [&["session", session], &["token", token], &["grant", grant], &["principal", "alice"]];
+        for (way, reader) in ways.into_iter().zip(&readers) {
+            let marker = format!("after {}", way[0]);
+            operator.run(&[&["revoke"], way, &["--reason", "Laptop lost"]].concat()).success();
+            put(&marker);
+            stays.process.ready("given what came after", TIMEOUT, || stays.has(&marker).then_some(()));
+            // What is closed stays closed: it comes back with what it had, and is nobody.
+            let why = if way[0] == "grant" { "no grant left" } else { "Laptop lost" };
+            gateway.evidence_of("the closed connection", |entry| {
+                entry["principal"] == reader.name
+                    && entry["kind"] == "connection_refused"
+                    && entry["detail"].as_str().is_some_and(|detail| detail.contains(why))
+            });
+            if way[0] != "grant" {
+                gateway.evidence_of("the attempt to come back", |entry| {
+                    entry["kind"] == "authentication_failure"
+                        && entry["detail"].as_str().is_some_and(|detail| detail.contains("Laptop lost"))
+                });
+                assert!(sessions(&operator, reader.name).is_empty(), "{}", reader.name);
+            }
+        }
+    });
+    // All the while they had time to be given something.
+    for (reader, way) in readers.iter().zip(["session", "token", "grant", "principal"]) {
+        assert!(!reader.has(&format!("after {way}")), "{}: a record came after the command's return", reader.name);
+    }
+    assert!(["session", "token", "grant", "principal"].iter().all(|way| stays.has(&format!("after {way}"))));
+    // A fetch by a principal without any grant is answered, and holds nothing.
+    assert!(!readers[2].process.output().contains("after principal"));
+    let control = |kind: &str| {
+        gateway
+            .evidence()
+            .iter()
+            .filter(|entry| {
+                entry["kind"] == "control" && entry["detail"].as_str().is_some_and(|detail| detail.starts_with(kind))
+            })
+            .count()
+    };
+    assert_eq!(
+        ["revoked session", "revoked token", "revoked grant", "revoked principal"].map(control),
+        // The session's token is revoked with it.
+        [1, 2, 1, 1]
+    );
+}
+
+#[test]
+fn a_revocation_survives_a_crash_at_once_after_it() {
+    Kafka::shared().create_topic("revocation-crash", 1, 1);
+    let mut gateway = Setup::new(Kafka::shared(), POLICY).start();
+    let token = Idp::shared().token("by-token", &[]);
+    let takes = |gateway: &Gateway| gateway.connect().authenticate("OAUTHBEARER", &crate::raw::bearer(&token)).is_ok();
+    assert!(takes(&gateway));
+    Person::operator(&gateway).json(&["revoke", "principal", "by-token", "--reason", "Left"]);
+    gateway.crash_and_restart();
+    assert!(!takes(&gateway), "a crash brought it back");
+    Person::operator(&gateway).json(&["revoke", "principal", "by-token", "--restore", "--reason", "Is back"]);
+    until("it is let in again", TIMEOUT, || takes(&gateway).then_some(()));
+}

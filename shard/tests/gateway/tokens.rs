@@ -1,8 +1,10 @@
 //! The gateway as an issuer: tokens that it makes for a real Kafka, one for each session, which the broker checks
-//! against the gateway's key set over HTTPS; and which bytes pass where.
+//! against the gateway's key set over HTTPS, while the key rotates; which bytes pass where; and identity providers
+//! that are down.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -87,9 +89,30 @@ impl Recorder {
     }
 }
 
+fn part(token: &str, index: usize) -> Value {
+    let part = URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap();
+    serde_json::from_slice(&part).unwrap()
+}
+
 fn claims(token: &str) -> Value {
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    serde_json::from_slice(&claims).unwrap()
+    part(token, 1)
+}
+
+/// The signing keys' files, in the order of their first use, as they are written.
+fn signing_keys(folder: &Path) -> Vec<(PathBuf, Value)> {
+    let Ok(files) = std::fs::read_dir(folder.join("evidence/control/issuer-keys")) else { return Vec::new() };
+    let paths = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "key"));
+    let mut keys: Vec<(PathBuf, Value)> =
+        paths.map(|path| (path.clone(), serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())).collect();
+    keys.sort_by_key(|(_, key)| key["first_use"].as_i64());
+    keys
+}
+
+/// Has the newest key signed since `seconds` from now on. Its file keeps its mode.
+fn set_first_use(folder: &Path, seconds: i64) {
+    let (path, mut key) = signing_keys(folder).pop().unwrap();
+    key["first_use"] = (jiff::Timestamp::now().as_microsecond() + seconds * 1_000_000).into();
+    std::fs::write(path, key.to_string()).unwrap();
 }
 
 /// Lets `name` write to `topic` at the broker.
@@ -120,21 +143,25 @@ fn a_real_broker_sees_the_principal_and_no_credential_crosses_the_gateway() {
     let tokens_port = ports::free(1);
     let url = format!("https://localhost:{tokens_port}");
     let upstream = Recorder::to(broker_port + Listener::SaslPlaintext as u16);
-    let gateway = Setup {
+    let mut gateway = Setup {
         upstream: Listener::SaslPlaintext,
         upstream_servers: Some(format!("localhost:{}", upstream.port)),
         upstream_sasl: "{mechanism: OAUTHBEARER, mint: {audience: brokers, lifetime_seconds: 10}}".to_owned(),
         more: format!(
             "tokens:\n  bind: \"127.0.0.1:{tokens_port}\"\n  issuer: {url}\n  \
-             tls: {{certificate_file: server.pem, key_file: server-key.pem}}\n"
+             key_rotation: 2h\n  tls: {{certificate_file: server.pem, key_file: server-key.pem}}\n"
         ),
         ..Setup::new(Kafka::shared(), POLICY)
     }
     .prepare();
-    // The broker reads the gateway's keys as it starts, so the gateway is there before it.
-    gateway.process().ready("serving keys", crate::gateway::TIMEOUT, || {
-        TcpStream::connect(("127.0.0.1", tokens_port)).ok().map(drop)
+    let serves_keys = || TcpStream::connect(("127.0.0.1", tokens_port)).ok().map(drop);
+    gateway.process().ready("serving keys", crate::gateway::TIMEOUT, serves_keys);
+    // Hours have passed, and the next key is published.
+    gateway.start_again_after(|folder| set_first_use(folder, -3 * 3600));
+    gateway.process().ready("serving the next key", crate::gateway::TIMEOUT, || {
+        (signing_keys(gateway.folder()).len() == 2).then(serves_keys).flatten()
     });
+    // The broker reads the gateway's keys as it starts, so the gateway is there before it.
     let kafka = Kafka::start_for(
         broker_port,
         Oauth {
@@ -144,7 +171,12 @@ fn a_real_broker_sees_the_principal_and_no_credential_crosses_the_gateway() {
             max_reauth_millis: 8_000,
         },
     );
-    gateway.wait_until_ready();
+    // In the middle of what follows the next key takes over.
+    gateway.restart_after(|folder| set_first_use(folder, 15));
+    let kids: Vec<String> = signing_keys(gateway.folder())
+        .into_iter()
+        .map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
     kafka.create_topic("minted-orders", 1, 1);
     allow(&kafka, "alice", "minted-orders");
 
@@ -156,19 +188,27 @@ fn a_real_broker_sees_the_principal_and_no_credential_crosses_the_gateway() {
     // The gateway's policy lets bob; the broker knows that it is he, and its own ACLs do not.
     assert_eq!(error_of(&mut connect(&bob), "minted-orders"), TOPIC_AUTHORIZATION_FAILED);
 
-    // The broker closes a connection whose token ended: only who logs in anew in time goes on.
-    let until = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < until {
+    // The broker closes a connection whose token ended: only who logs in anew in time goes on, with tokens of
+    // whichever key signs by then.
+    let minted =
+        || -> Vec<String> { upstream.tokens().into_iter().filter(|token| claims(token)["sub"] == "alice").collect() };
+    let kid = |token: &String| part(token, 0)["kid"].as_str().unwrap().to_owned();
+    let (from, mut all) = (Instant::now(), Vec::new());
+    while from.elapsed() < Duration::from_secs(20) || !all.iter().any(|token| kid(token) == kids[1]) {
+        assert!(from.elapsed() < Duration::from_secs(60), "the next key signs nothing: {kids:?}");
         assert_eq!(error_of(&mut connection, "minted-orders"), 0, "the upstream connection lives on");
         std::thread::sleep(Duration::from_millis(250));
+        all = minted();
     }
-    let minted: Vec<String> = upstream.tokens().into_iter().filter(|token| claims(token)["sub"] == "alice").collect();
+    assert_eq!(error_of(&mut connect(&alice), "minted-orders"), 0, "and so for new connections");
+    let minted = minted();
     assert!(minted.len() >= 3, "logged in anew before each token's end: {}", minted.len());
-    let session = gateway
-        .evidence_of("alice's session", |entry| entry["kind"] == "session_start" && entry["principal"] == "alice");
+    assert_eq!(kid(&minted[0]), kids[0], "the test saw both");
+    let started = |entry: &Value| entry["kind"] == "session_start" && entry["principal"] == "alice";
+    let sessions: Vec<Value> = gateway.evidence().into_iter().filter(started).map(|e| e["session"].clone()).collect();
     for token in &minted {
         let claims = claims(token);
-        assert_eq!(claims["sid"], session["session"], "{claims}");
+        assert!(sessions.contains(&claims["sid"]), "{claims}");
         assert_eq!(claims["groups"], serde_json::json!(["analysts"]));
         assert!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap() <= 300);
     }
@@ -181,4 +221,31 @@ fn a_real_broker_sees_the_principal_and_no_credential_crosses_the_gateway() {
         assert!(client_side.contains(token), "the recorder works");
         assert!(!upstream.contains(token), "a client's credential reached the upstream");
     }
+}
+
+/// Providers that are away when the gateway starts, and when it needs their word.
+#[test]
+fn a_provider_that_is_down_admits_nobody_and_keeps_nobody_out_for_good() {
+    let idp = Idp::https();
+    idp.set_failing(true);
+    let gateway = Setup { idp: &idp, ..Setup::new(Kafka::shared(), POLICY) }.prepare();
+    let token = idp.token("alice", &[]);
+    gateway
+        .process()
+        .ready("alive", crate::gateway::TIMEOUT, || gateway.try_get("/livez").filter(|(status, _)| *status == 200));
+    let attempt = || gateway.connect().authenticate("OAUTHBEARER", &crate::raw::bearer(&token));
+    gateway.process().ready("refusing", crate::gateway::TIMEOUT, || {
+        Connection::try_plain(("127.0.0.1", gateway.port(Door::Plain))).map(drop)
+    });
+    assert!(attempt().is_err(), "nobody has vouched for it");
+    let (status, why) = gateway.get("/readyz");
+    assert_eq!(status, 503, "{why}");
+    gateway
+        .evidence_of("the refusal", |entry| entry["kind"] == "authentication_failure" && entry["outcome"] == "denied");
+    idp.set_failing(false);
+    gateway.wait_until_ready();
+    crate::process::until("it is known", crate::gateway::TIMEOUT, || attempt().is_ok().then_some(()));
+    // What was fetched counts while the provider is away again.
+    idp.set_failing(true);
+    assert!(attempt().is_ok());
 }

@@ -368,7 +368,8 @@ async fn each_role_may_do_its_own_and_no_more() {
     let token = |id: &str| json!({ "token_id": id, "reason": "Leaked" });
     let mallory = json!({ "name": "mallory", "reason": "Left" });
     // What it is, who may (in the order of `WHO`), and the call. Who may comes last where it works once.
-    let rows: Vec<(&str, [bool; 6], Method, String, Option<Value>)> = vec![
+    type Row = (&'static str, [bool; 6], Method, String, Option<Value>);
+    let rows: Vec<Row> = vec![
         ("see a question", [true, true, true, false, true, false], Method::GET, format!("/v1/approvals/{asked}"), None),
         ("see a grant", [true, false, true, true, false, false], Method::GET, format!("/v1/grants/{grant}"), None),
         ("ask", [false; 6], Method::POST, "/v1/grants".to_owned(), Some(wanted())),

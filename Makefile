@@ -121,7 +121,7 @@ $(OUT)/venv/.fetched: $(CLIENTS)/requirements.txt | system
 .PHONY: node
 node: $(OUT)/node/.fetched
 $(OUT)/node/.fetched: $(CLIENTS)/package.json | system
-	@echo "fetching kafkajs into $(@D)"
+	@echo "fetching kafkajs and playwright-core into $(@D)"
 	rm -rf $(@D)
 	mkdir -p $(@D)
 	cp $< $(@D)/package.json

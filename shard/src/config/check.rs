@@ -65,9 +65,6 @@ impl Checker<'_> {
         let drain_timeout = self.span("drain_timeout", &file.drain_timeout, Duration::from_secs(3600));
         let identity = self.identity(file);
         let tokens = file.tokens.as_ref().and_then(|tokens| self.tokens(tokens, &identity.issuers));
-        if let Some(tokens) = &tokens {
-            self.same_names(tokens, &identity.saml);
-        }
         self.mint(&file.upstream.sasl, file.tokens.as_ref());
         let policy_file = self.readable("policy_file", &file.policy_file);
         Config {

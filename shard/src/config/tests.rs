@@ -317,23 +317,6 @@ fn what_is_allowed_but_hardly_meant_is_warned_about() {
     }
 }
 
-#[test]
-fn namesakes_of_two_login_providers_are_warned_about() {
-    let folder = folder();
-    for (prefix, warned) in [("''", true), ("'saml:'", false)] {
-        let identity = format!(
-            "identity:\n  issuers: [{{ issuer: 'https://idp', audiences: [a], algorithms: [ES256] }}]\n  \
-             saml: [{{ entity_id: idp, metadata_file: ca.pem, principal_prefix: {prefix} }}]\n\
-             tokens: {{ bind: '127.0.0.1:9645', issuer: 'http://localhost:9645', \
-             login: [{{ issuer: 'https://idp', client_id: gw }}] }}\n"
-        );
-        let warnings = parse(&folder, &format!("{GOOD}{identity}")).unwrap().warnings;
-        let found =
-            warnings.iter().any(|warning| warning.starts_with("identity: ") && warning.contains("one principal"));
-        assert_eq!(found, warned, "{prefix}: {warnings:?}");
-    }
-}
-
 /// The annotated example is what people begin with: it loads, and where it says that a value is the
 /// default, it is.
 #[test]

@@ -8,6 +8,7 @@
 
 mod admin;
 mod bad_input;
+mod browser;
 mod clients;
 mod demo;
 mod denied;
@@ -31,6 +32,7 @@ mod records;
 mod revocation;
 mod saml;
 mod stock_clients;
+mod story;
 mod tls;
 mod tokens;
 mod trust;

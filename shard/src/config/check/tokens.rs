@@ -1,12 +1,12 @@
 //! Checks `tokens` and `upstream.sasl.mint`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Checker;
 use crate::config::file;
 use crate::config::tokens::{LIFETIME_MAX, Login, Mint, ROTATION_MIN, Tokens};
-use crate::config::{ClientAuth, IssuerConfig, SamlConfig, UpstreamSasl};
+use crate::config::{ClientAuth, IssuerConfig, UpstreamSasl};
 
 /// The longest that a token for the upstream may live, in seconds.
 const MINT_SECONDS_MAX: u32 = 300;
@@ -107,22 +107,6 @@ impl Checker<'_> {
             scope: written.scopes.join(" "),
             label: written.label.clone().unwrap_or_else(|| written.issuer.clone()),
         })
-    }
-
-    /// Whoever logs in gets a token of the gateway's own: what tells namesakes of two providers apart is a prefix.
-    pub(super) fn same_names(&mut self, tokens: &Tokens, saml: &[SamlConfig]) {
-        let oidc = tokens.login.iter().map(|login| (&login.issuer.issuer, &login.issuer.principal_prefix));
-        let saml = saml.iter().map(|provider| (&provider.entity_id, &provider.principal_prefix));
-        let mut seen: HashMap<&String, &String> = HashMap::new();
-        for (provider, prefix) in oidc.chain(saml) {
-            if let Some(other) = seen.insert(prefix, provider) {
-                let what = format!(
-                    "who logs in at {other} and who does at {provider} are one principal where their names are the \
-                     same; give one of them a `principal_prefix`, unless both name the same people"
-                );
-                self.warn("identity", what);
-            }
-        }
     }
 
     /// Tokens for the upstream need the issuer whose key set the brokers fetch.

@@ -34,6 +34,7 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::TokenRevoked) => "token_revoked",
         Ok(Kind::AdminCall) => "admin_call",
         Ok(Kind::EvidenceKey) => "evidence_key",
+        Ok(Kind::SubjectIndex) => "subject_index",
         Ok(Kind::Retention) => "retention",
     }
 }

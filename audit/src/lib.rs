@@ -17,7 +17,8 @@
 //!    [`index`] to skip segments.
 //! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
 //! 11. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
-//! 12. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 12. [`report`]: what evidence says, written for people.
+//! 13. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)
@@ -44,6 +45,7 @@ pub mod prove;
 pub mod query;
 pub mod read;
 pub mod recover;
+pub mod report;
 pub mod retention;
 pub mod subject;
 pub mod table;

@@ -215,6 +215,8 @@ pub struct ShardLog {
     /// Sealed segments that are not known to be synced, with the first sequence number after each.
     unsynced: Vec<(u64, Arc<File>)>,
     directory_unsynced: bool,
+    /// Segments that were sealed and that nobody asked about yet.
+    sealed_paths: Vec<PathBuf>,
     sync: Arc<SyncState>,
     preparing: Preparing,
     notary: Notary,
@@ -303,6 +305,7 @@ impl ShardLog {
             last_time_micros: now.0,
             unsynced: Vec::new(),
             directory_unsynced: false,
+            sealed_paths: Vec::new(),
             sync,
             preparing,
             notary,
@@ -312,6 +315,11 @@ impl ShardLog {
             log.rotate().map_err(io)?;
         }
         Ok((log, recovery))
+    }
+
+    /// A segment that was sealed since it was last asked, for whoever makes something of sealed segments.
+    pub fn take_sealed(&mut self) -> Option<PathBuf> {
+        self.sealed_paths.pop()
     }
 
     /// Encodes an entry into memory and returns its sequence number. It is evidence once a
@@ -581,6 +589,7 @@ impl ShardLog {
         match begun {
             Ok(segment) => {
                 let sealed = std::mem::replace(&mut self.segment, segment);
+                self.sealed_paths.push(sealed.path);
                 self.unsynced.push((self.written, sealed.file));
                 self.directory_unsynced = true;
                 Ok(())

@@ -1,7 +1,7 @@
 //! Whose data was where, and who saw it: finding a subject in evidence by tags.
 //!
-//! Reading order: [`keys`] (the secrets), `walk` (tags of one entry), [`index`] (those of a segment), then
-//! this file. The caller computes tags, for what the one spelling of a value is, policy knows.
+//! Reading order: [`keys`] (the secrets), `walk` (tags of one entry), [`index`] (those of a segment), this
+//! file, then [`account`] (an answer put together for people). The caller computes tags, for what the one spelling of a value is, policy knows.
 //!
 //! What is found is said of the entry's own bytes: an index only says where to look. What cannot be
 //! searched (its key destroyed or not at hand, damage, tags that a limit left out) is part of the answer.
@@ -20,6 +20,7 @@ use crate::format::{FRAME_BYTES_MAX, FrameType, HEADER_BYTES, Header, Parsed, pa
 use crate::query::{Indexes, SearchError};
 use crate::read::{ReadError, SegmentReader, Step, read_at_most};
 
+pub mod account;
 pub mod index;
 pub mod keys;
 #[cfg(test)]

@@ -158,6 +158,8 @@ pub enum Kind {
     AdminCall = 13,
     /// The key that signs the evidence was replaced: the announcement, a note signed with both keys.
     EvidenceKey = 30,
+    /// The index of subjects of a sealed segment was made: what it commits to.
+    SubjectIndex = 32,
     /// Segments were removed by retention, or a legal hold was set or lifted.
     Retention = 31,
 }

@@ -4,6 +4,7 @@
 //! Nothing here decides; [`crate::snapshot`] checks what a schema cannot say and compiles.
 
 mod authority;
+mod processing;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use self::authority::{
     Approvers, AutomaticRule, BreakGlassRule, ConfigChange, HeldKind, HoldRule, NotifyEvent, NotifyKind, NotifyRule,
     RequestRule, RolesRule, UnlessRule,
 };
+pub use self::processing::{ActivityRule, PartyRule, ProcessingRule, RecipientRule, TransferRule};
 use crate::document::text::{DayRange, Moment, PartitionRange, TimeOfDay, ZoneName};
 use crate::scan::custom::CheckDigit;
 
@@ -55,6 +57,9 @@ pub struct PolicyFile {
     /// Who is told of requests and decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<NotifyRule>,
+    /// What is declared of processing, for the record of Art. 30 GDPR; nothing is enforced by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processing: Option<ProcessingRule>,
 }
 
 /// A secret that mask rules name.

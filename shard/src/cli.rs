@@ -6,12 +6,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
+pub mod audit_epoch;
 pub mod audit_filter;
 mod audit_hold;
 mod audit_key;
 pub mod audit_prove;
 pub mod audit_query;
 pub mod audit_show;
+pub mod audit_subject;
 pub mod audit_tail;
 pub mod audit_verify;
 mod authority;
@@ -23,6 +25,8 @@ mod demo;
 pub mod explain;
 mod login;
 mod preflight;
+mod question;
+pub mod report;
 pub mod scan;
 mod serve;
 mod service_account;
@@ -44,6 +48,8 @@ Examples:
   tidegate policy explain --policy policy.yaml --topic orders --principal carol sample.jsonl
   tidegate audit tail -f /var/lib/tidegate/evidence
   tidegate audit query --topic orders --class email --since 24h --output csv /var/lib/tidegate/evidence
+  tidegate audit subject alice@example.com /var/lib/tidegate/evidence
+  tidegate report article-30 --policy policy.yaml --out record.html /var/lib/tidegate/evidence
   tidegate audit prove 0/4711 /var/lib/tidegate/evidence --out 4711.tlog-proof
   tidegate grant request --topic orders --operation read --for 8h --purpose Planning --reason 'Ticket 4711'
   tidegate approval list --status pending
@@ -93,6 +99,8 @@ enum Command {
     ServiceAccount(service_account::ServiceAccount),
     /// Look at the evidence
     Audit(Box<Audit>),
+    /// Reports: the record of processing, facts of a breach, who can read what, a person's answer
+    Report(Box<Report>),
     /// Ask for grants, decide on requests for them, end them
     Grant(Box<authority::At<authority::Grant>>),
     /// Questions to approvers: what is asked, and deciding on it
@@ -123,6 +131,12 @@ struct Audit {
     command: AuditCommand,
 }
 
+#[derive(Debug, Args)]
+struct Report {
+    #[command(subcommand)]
+    command: report::Report,
+}
+
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Show evidence as it stands and, with -f, as it grows
@@ -135,6 +149,14 @@ enum AuditCommand {
     Verify(audit_verify::Args),
     /// Write a proof that an entry is part of the evidence
     Prove(audit_prove::Args),
+    /// Find a person's data: which messages, who read them, when, why, and in which form
+    Subject(Box<audit_subject::Args>),
+    /// Build or check the indexes of subjects
+    Index(audit_epoch::IndexArgs),
+    /// Show, begin or destroy epochs of the secrets of subjects' tags
+    Epoch(audit_epoch::EpochArgs),
+    /// Destroy the secret of an epoch, so that nobody can be looked for in it any more
+    Shred(audit_epoch::ShredArgs),
     /// Show or replace the key that signs the evidence
     Key(audit_key::Args),
     /// Legal holds: evidence that retention must not remove
@@ -214,6 +236,7 @@ pub fn main() -> ExitCode {
         Command::ClientConfig(config) => config.run(),
         Command::ServiceAccount(account) => account.run(),
         Command::Audit(part) => audit(&part.command),
+        Command::Report(part) => coded(report::run(&part.command, &mut stdout().lock(), &mut stderr().lock())),
         Command::Grant(at) => at.run(),
         Command::Approval(at) => at.run(),
         Command::Revoke(at) => at.run(),
@@ -236,6 +259,10 @@ fn audit(command: &AuditCommand) -> Result<(), Failure> {
         }
         AuditCommand::Show(args) => coded(audit_show::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Prove(args) => coded(audit_prove::run(args, &mut stdout().lock(), &mut stderr().lock())),
+        AuditCommand::Subject(args) => coded(audit_subject::run(args, &mut stdout().lock(), &mut stderr().lock())),
+        AuditCommand::Index(args) => coded(audit_epoch::run_index(args, &mut stdout().lock())),
+        AuditCommand::Epoch(args) => coded(audit_epoch::run_epoch(args, &mut stdout().lock(), &mut stderr().lock())),
+        AuditCommand::Shred(args) => coded(audit_epoch::run_shred(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Key(args) => coded(audit_key::run(args, now(), &mut stdout().lock())),
         AuditCommand::Hold(args) => coded(audit_hold::run(args, now(), &mut stdout().lock())),
         AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),

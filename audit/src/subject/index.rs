@@ -164,6 +164,15 @@ impl SubjectIndex {
         Ok(())
     }
 
+    /// The epoch that the index beside a segment says it is of, unchecked.
+    #[must_use]
+    pub fn epoch(segment: &Path) -> Option<u32> {
+        let mut fixed = [0; FIXED_BYTES];
+        read_at_most(&File::open(subjects_path(segment)).ok()?, &mut fixed, 0).ok()?;
+        Sizes::parse(&fixed)?;
+        fixed.get(12..16)?.first_chunk().map(|epoch| u32::from_le_bytes(*epoch))
+    }
+
     /// What commits to the index as a whole, for the evidence: SHA-256 of the head and its MAC.
     ///
     /// # Errors
@@ -181,6 +190,34 @@ impl SubjectIndex {
         }
         digest::digest(&digest::SHA256, &bytes).as_ref().try_into().map_err(io::Error::other)
     }
+}
+
+/// How an index is put into the evidence: the segment's name below the directory, and the commitment.
+#[must_use]
+pub fn commitment_text(segment: &Path, commitment: &Hash) -> String {
+    let mut parts = segment.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy());
+    let (file, shard) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let hash: String = commitment.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("index of subjects of {shard}/{file} sha256:{hash}")
+}
+
+/// What [`commitment_text`] wrote: the segment's name and the commitment.
+#[must_use]
+pub fn parse_commitment(text: &str) -> Option<(&str, Hash)> {
+    let (name, hash) = text.strip_prefix("index of subjects of ")?.split_once(" sha256:")?;
+    // A name from the evidence must not lead out of its directory.
+    let (shard, file) = name.split_once('/')?;
+    if !shard.starts_with("shard-") || file.contains(['/', '\\']) || name.contains("..") {
+        return None;
+    }
+    let mut parsed = [0; 32];
+    if hash.len() != 2 * parsed.len() || !hash.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in parsed.iter_mut().zip(hash.as_bytes().as_chunks::<2>().0) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some((name, parsed))
 }
 
 /// The index's file of a segment.

@@ -45,6 +45,11 @@ pub(super) enum Output {
 }
 
 impl Server {
+    /// For commands that have other options of these names.
+    pub(super) fn at(server: String, token_file: Option<PathBuf>, ca_file: Option<PathBuf>) -> Self {
+        Self { server, token_file, ca_file, output: Output::Json }
+    }
+
     /// The answer to a call.
     pub(super) fn call<T: DeserializeOwned>(
         &self,

@@ -161,6 +161,8 @@ pub enum Kind {
     EvidenceKey,
     /// Evidence was removed by retention, or a legal hold was set or lifted.
     Retention,
+    /// An index of subjects was made.
+    SubjectIndex,
 }
 
 impl Kind {
@@ -184,6 +186,7 @@ impl Kind {
             Self::TokenRevoked => event::Kind::TokenRevoked,
             Self::EvidenceKey => event::Kind::EvidenceKey,
             Self::Retention => event::Kind::Retention,
+            Self::SubjectIndex => event::Kind::SubjectIndex,
         }) as i32
     }
 }

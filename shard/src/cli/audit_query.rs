@@ -207,7 +207,7 @@ fn columns(resource: &ResourceUse) -> String {
 
 /// A text as a field. Much of it is chosen by clients and the file will be opened with a spreadsheet: what
 /// that would take for a formula gets an apostrophe in front.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let formula = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     if text.contains([',', '"', '\r', '\n']) {
         format!("\"{formula}{}\"", text.replace('"', "\"\""))

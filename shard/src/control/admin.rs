@@ -24,6 +24,7 @@ pub mod model;
 mod openapi;
 mod operator;
 pub mod problem;
+mod questions;
 mod rate;
 pub mod requests;
 mod revocations;
@@ -109,6 +110,7 @@ fn routes() -> Vec<Route> {
         revocations::routes(),
         break_glass::routes(),
         callbacks::routes(),
+        questions::routes(),
     ];
     chapters.into_iter().flatten().collect()
 }

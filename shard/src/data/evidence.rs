@@ -9,6 +9,7 @@
 //! for it is released; the checkpoint that comes of it is written with the next commit.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -126,6 +127,11 @@ impl Evidence {
         if self.log.borrow().is_rotation_due() {
             self.wake_committer();
         }
+    }
+
+    /// A segment that was sealed since it was last asked.
+    pub fn take_sealed(&self) -> Option<PathBuf> {
+        self.log.borrow_mut().take_sealed()
     }
 
     /// Commits what is pending here and now, without the committer's task; returns how many entries

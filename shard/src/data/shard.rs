@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use socket2::Socket;
-use tidegate_audit::format::IndexKeyId;
 use tidegate_audit::keys;
 use tidegate_audit::log::{Durability, LogOptions, ShardLog};
 use tidegate_audit::note::Signer;
 use tidegate_audit::recover::Recovery;
-use tidegate_audit::subject::keys::IndexKeys;
+use tidegate_audit::subject::index::{self as subject_index, SubjectIndex};
+use tidegate_audit::subject::keys::{EpochSecret, IndexKeys};
 use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::Timestamp;
@@ -52,6 +52,8 @@ pub struct Shard {
     pub evidence: Rc<Evidence>,
     /// The key of subjects' tags in it, where it has them.
     pub subjects: Option<SubjectKey>,
+    /// Its secret, for the indexes of sealed segments.
+    subjects_secret: Option<EpochSecret>,
     /// Topic ids seen.
     pub topics: RefCell<TopicIds>,
     /// Where sockets are read into: one for all connections, since only one reads at a time.
@@ -271,7 +273,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
 }
 
 pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, opened: Opened) -> Shard {
-    let Opened { log, subjects } = opened;
+    let Opened { log, subjects, subjects_secret } = opened;
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence =
@@ -301,6 +303,7 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, ope
         metrics,
         evidence,
         subjects,
+        subjects_secret,
     }
 }
 
@@ -309,11 +312,13 @@ pub(crate) struct Opened {
     log: ShardLog,
     /// The key of subjects' tags, where it has them.
     subjects: Option<SubjectKey>,
+    subjects_secret: Option<EpochSecret>,
 }
 
 /// Opens a shard's evidence, and has it say itself what a crash cost it.
 pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<Opened> {
-    let (subjects, index_key) = subject_key(config)?;
+    let (subjects, subjects_secret) = subject_key(config)?.unzip();
+    let index_key = subjects_secret.as_ref().and_then(EpochSecret::id);
     let durability = match config.evidence.release {
         Release::Written => Durability::Written,
         Release::Durable => Durability::Durable,
@@ -351,14 +356,14 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<Opened> {
         let kind = Kind::EvidenceKey as i32;
         log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
-    Ok(Opened { log, subjects })
+    Ok(Opened { log, subjects, subjects_secret })
 }
 
 /// The key of subjects' tags; its secret is made on the first start.
-fn subject_key(config: &Config) -> anyhow::Result<(Option<SubjectKey>, Option<IndexKeyId>)> {
+fn subject_key(config: &Config) -> anyhow::Result<Option<(SubjectKey, EpochSecret)>> {
     let evidence = &config.evidence;
     if !evidence.tag_subjects {
-        return Ok((None, None));
+        return Ok(None);
     }
     let path = evidence.index_key_path();
     std::fs::create_dir_all(&evidence.directory)
@@ -375,7 +380,7 @@ fn subject_key(config: &Config) -> anyhow::Result<(Option<SubjectKey>, Option<In
     }
     let secret = newest.secret.as_ref().context("the newest epoch of subjects' tags has no secret")?;
     let key = SubjectKey::new(newest.epoch, &secret[..]).context("a secret of subjects' tags is too short")?;
-    Ok((Some(key), newest.id()))
+    Ok(Some((key, newest.clone())))
 }
 
 /// The key that signs the evidence; made on the first start where the configuration names none.
@@ -415,6 +420,7 @@ async fn tick_until_draining(shard: &Rc<Shard>) {
         runtime::sleep(if waits { TICK / 8 } else { TICK }).await;
         write_notices(shard);
         shard.evidence.tick(shard.id);
+        index_sealed(shard);
         retention.tick(shard);
         let version = shard.policy_version();
         shard.wake(version != policy_version);
@@ -429,6 +435,27 @@ async fn drain(shard: &Rc<Shard>) {
         shard.wake(true);
         runtime::sleep(TICK / 4).await;
     }
+}
+
+/// Has the index of subjects of a segment that was sealed made on another thread, and puts into the evidence
+/// what it commits to.
+fn index_sealed(shard: &Rc<Shard>) {
+    let Some(secret) = shard.subjects_secret.clone() else { return };
+    let Some(segment) = shard.evidence.take_sealed() else { return };
+    let making = runtime::spawn_blocking(move || {
+        let made = SubjectIndex::build(&segment, &secret)?;
+        let commitment = made.then(|| SubjectIndex::commitment(&segment)).transpose()?;
+        Ok::<_, std::io::Error>(commitment.map(|commitment| subject_index::commitment_text(&segment, &commitment)))
+    });
+    let shard = shard.clone();
+    runtime::spawn(async move {
+        match making.await {
+            Ok(Some(detail)) => shard.note(Kind::SubjectIndex, Outcome::Unspecified, &detail),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(shard = shard.id, %error, "an index of subjects could not be written"),
+        }
+    })
+    .detach();
 }
 
 /// Writes what the control thread has to say into the evidence of shard 0.

@@ -133,7 +133,7 @@ impl Admin {
         let view = state.approval(&id).map(|approval| ApprovalView::of(approval, now()));
         let view = view.ok_or_else(|| Problem::fault(format!("{id} is gone")))?;
         let mut response = (status, Json(view)).into_response();
-        response.extensions_mut().insert(Note { actor: None, approval: Some(id) });
+        response.extensions_mut().insert(Note { approval: Some(id), ..Note::default() });
         Ok(response)
     }
 

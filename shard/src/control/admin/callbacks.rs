@@ -75,6 +75,6 @@ async fn callback(State(admin): State<Arc<Admin>>, request: Request) -> Result<R
     };
     let answer = done.and_then(|_| admin.stands(approval.clone(), StatusCode::OK));
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    response.extensions_mut().insert(Note { actor: Some(actor), approval: Some(approval) });
+    response.extensions_mut().insert(Note { actor: Some(actor), approval: Some(approval), ..Note::default() });
     Ok(response)
 }

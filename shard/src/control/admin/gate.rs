@@ -43,6 +43,8 @@ pub(super) struct Note {
     pub actor: Option<Actor>,
     /// The approval that the call was about.
     pub approval: Option<ApprovalId>,
+    /// What else there is to say; empty where nothing.
+    pub detail: String,
 }
 
 impl Gate {
@@ -136,6 +138,9 @@ impl Gate {
         let mut detail = format!("{} {} {}: {}", self.id, self.method, self.path, status.as_u16());
         if let Some(problem) = problem {
             detail.push_str(&format!(" {}", problem.detail));
+        }
+        if !note.detail.is_empty() {
+            detail.push_str(&format!(" {}", note.detail));
         }
         let unnoted = self.admin.unnoted.swap(0, Ordering::Relaxed);
         if unnoted > 0 {

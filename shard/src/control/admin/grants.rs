@@ -133,6 +133,6 @@ async fn revoke(
     let approval = admin.authority.read().grant(&GrantId::from(grant.as_str())).map(|grant| grant.approval.clone());
     let done = admin.authority.submit(caller.actor, command).await?;
     let mut response = Json(Done::from(&done)).into_response();
-    response.extensions_mut().insert(Note { actor: None, approval });
+    response.extensions_mut().insert(Note { approval, ..Note::default() });
     Ok(response)
 }

@@ -529,6 +529,13 @@ impl From<&LiveSession> for SessionView {
     }
 }
 
+/// That something was put on record.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Recorded {
+    /// Always.
+    pub recorded: bool,
+}
+
 /// That something was done, and its place in the control log.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Done {

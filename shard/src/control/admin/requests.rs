@@ -159,3 +159,23 @@ pub struct ListPage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
+
+/// What was asked of the evidence's files, by whoever can read them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// What kind of question, for instance `subject`.
+    #[schemars(length(min = 1, max = 100))]
+    pub question: String,
+    /// What was looked for, as keyed tags, `EPOCH:CLASS:TAG`; never the value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub tags: Vec<String>,
+    /// Entries that the answer names.
+    #[serde(default)]
+    pub entries: u64,
+    /// Why it was asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 500))]
+    pub why: String,
+}

@@ -33,6 +33,7 @@ mod revocation;
 mod saml;
 mod stock_clients;
 mod story;
+mod subject;
 mod tls;
 mod tokens;
 mod trust;

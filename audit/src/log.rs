@@ -17,7 +17,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +25,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::event::Entry;
 use tidegate_core::words::Timestamp;
 
-use crate::directory::{fill_with_zeros, segment_path, shard_directory, sync_directory};
+use crate::directory::{segment_path, shard_directory};
 use crate::entry::{ENTRY_BYTES_MIN, append_event};
 use crate::format::{
     CHECKPOINT_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FRAME_PREFIX_BYTES, FrameType, HEADER_BYTES, Header, IndexKeyId,
@@ -36,8 +35,10 @@ use crate::note::Signer;
 use crate::recover::{Last, RecoverError, Recovery, recover, remove_prepared};
 use crate::tree::{CompactRange, Hash};
 
+pub mod disk;
 mod notary;
 mod prepare;
+use disk::{Disk, LogFile};
 pub use notary::CHECKPOINT_FILE;
 use notary::{Continued, Notary, Signed};
 pub use prepare::Chore;
@@ -74,6 +75,8 @@ pub struct LogOptions {
     pub checkpoint_entries_max: u64,
     /// Which key makes the tags of subjects in entries, where they have some.
     pub index_key: Option<IndexKeyId>,
+    /// The disk; another than the machine\'s in tests only.
+    pub disk: Disk,
 }
 
 impl Default for LogOptions {
@@ -86,10 +89,15 @@ impl Default for LogOptions {
             signer: None,
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_entries_max: 100_000,
+            disk: Disk::default(),
             index_key: None,
         }
     }
 }
+
+/// How often, and after which pause, a lock is tried for again that this very process seems to hold.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// How far the evidence reaches: every entry before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -182,7 +190,7 @@ pub enum CommitError {
 
 /// The segment being written.
 struct Segment {
-    file: Arc<File>,
+    file: Arc<LogFile>,
     path: PathBuf,
     header: Header,
     /// The end of the last frame.
@@ -213,7 +221,7 @@ pub struct ShardLog {
     written: u64,
     last_time_micros: i64,
     /// Sealed segments that are not known to be synced, with the first sequence number after each.
-    unsynced: Vec<(u64, Arc<File>)>,
+    unsynced: Vec<(u64, Arc<LogFile>)>,
     directory_unsynced: bool,
     /// Segments that were sealed and that nobody asked about yet.
     sealed_paths: Vec<PathBuf>,
@@ -247,7 +255,7 @@ impl ShardLog {
         let directory = shard_directory(root, shard);
         let io = |source| OpenError::Io { directory: directory.clone(), source };
         fs::create_dir_all(&directory).map_err(io)?;
-        let lock = lock(&directory)?;
+        let lock = lock(&directory, LOCK_TRIES)?;
         remove_prepared(&directory).map_err(io)?;
         let (last, mut recovery) = recover(&directory, shard)?;
         let (tree, signed) = last.as_ref().map(|last| (last.tree.clone(), last.signed)).unwrap_or_default();
@@ -260,7 +268,7 @@ impl ShardLog {
                 let age = u64::try_from(now.0.saturating_sub(header.created_micros)).unwrap_or_default();
                 let begun = Instant::now().checked_sub(Duration::from_micros(age)).or_else(|| Some(Instant::now()));
                 let begun = begun.filter(|_| recovery.next_sequence > header.first_sequence);
-                let file = Arc::new(file);
+                let file = Arc::new(options.disk.file(file));
                 (Segment { file, path, header, offset, capacity, sealed, checkpoint, begun, dirty_end: 0 }, sealed)
             }
             None => {
@@ -276,10 +284,10 @@ impl ShardLog {
                     index_key: options.index_key,
                 };
                 let next = preparing.take().map_err(io)?;
-                (begin(&directory, &next, header).map_err(io)?, false)
+                (begin(&options.disk, &directory, &next, header).map_err(io)?, false)
             }
         };
-        sync_directory(&directory).and_then(|()| sync_directory(root)).map_err(io)?;
+        options.disk.sync_directory(&directory).and_then(|()| options.disk.sync_directory(root)).map_err(io)?;
 
         let other_origin = segment.header.origin != origin;
         recovery.origin_before = other_origin.then(|| segment.header.origin.clone());
@@ -289,7 +297,15 @@ impl ShardLog {
         recovery.signer_before = segment.header.signer.clone().filter(|_| other_signer);
         // Recovery has synced what it found.
         let sync = Arc::new(SyncState { synced: AtomicU64::new(recovery.next_sequence), ..SyncState::default() });
-        let continued = Continued { directory: &directory, origin, shard, tree, signed, sync: Arc::clone(&sync) };
+        let continued = Continued {
+            directory: &directory,
+            origin,
+            shard,
+            tree,
+            signed,
+            sync: Arc::clone(&sync),
+            disk: options.disk.clone(),
+        };
         let notary =
             Notary::new(continued, options.signer.clone(), options.checkpoint_interval, options.checkpoint_entries_max);
         let mut log = Self {
@@ -454,7 +470,7 @@ impl ShardLog {
     #[must_use]
     pub fn sync_handle(&mut self) -> SyncHandle {
         self.forget_synced();
-        let mut files: Vec<Arc<File>> = self.unsynced.iter().map(|(_, file)| Arc::clone(file)).collect();
+        let mut files: Vec<Arc<LogFile>> = self.unsynced.iter().map(|(_, file)| Arc::clone(file)).collect();
         files.push(Arc::clone(&self.segment.file));
         SyncHandle { files, watermark: Watermark(self.written), state: Arc::clone(&self.sync) }
     }
@@ -585,7 +601,7 @@ impl ShardLog {
             index_key: self.options.index_key,
             tree,
         };
-        let begun = self.seal(header.tree.root()).and_then(|()| begin(&self.directory, &next, header));
+        let begun = self.seal(header.tree.root()).and_then(|()| self.begin_next(&next, header));
         match begun {
             Ok(segment) => {
                 let sealed = std::mem::replace(&mut self.segment, segment);
@@ -595,10 +611,21 @@ impl ShardLog {
                 Ok(())
             }
             Err(error) => {
-                self.preparing.put_back(next);
+                // Not given back: where its sync failed, nobody knows what is on the disk of it.
+                let _ = fs::remove_file(&next.path);
                 Err(error)
             }
         }
+    }
+
+    /// Begins the segment after one that was sealed.
+    fn begin_next(&self, next: &Next, header: Header) -> io::Result<Segment> {
+        if self.options.durability == Durability::Durable {
+            // A segment never outlives the end of the one before it: after a loss of power that would look as if
+            // entries had been removed.
+            self.segment.file.sync_data().inspect_err(|_| self.sync.failed.store(true, Ordering::Release))?;
+        }
+        begin(&self.options.disk, &self.directory, next, header)
     }
 
     /// Writes the last checkpoint and the seal. `root`: of the tree of everything written.
@@ -639,14 +666,14 @@ impl ShardLog {
         let index_key = self.options.index_key;
         let Segment { file, header, offset, capacity, sealed, .. } = &mut self.segment;
         let wanted = self.options.segment_bytes.max(*capacity);
-        fill_with_zeros(file, *capacity, wanted)?;
+        file.fill_with_zeros(*capacity, wanted)?;
         let renewed =
             Header { origin: self.origin.clone(), segment_bytes: wanted, signer, index_key, ..header.clone() };
         file.write_all_at(&renewed.encode(), 0)?;
         if *sealed {
             // Nobody seals an empty segment, but nothing says that one cannot be found.
             *offset = HEADER_BYTES as u64;
-            fill_with_zeros(file, *offset, *offset + SEAL_FRAME_BYTES as u64)?;
+            file.fill_with_zeros(*offset, *offset + SEAL_FRAME_BYTES as u64)?;
         }
         file.sync_all()?;
         (*header, *capacity, *sealed) = (renewed, wanted, false);
@@ -657,7 +684,7 @@ impl ShardLog {
     fn clean_up(&mut self) -> Result<(), CommitError> {
         let Segment { file, path, offset, dirty_end, sealed, .. } = &mut self.segment;
         if *dirty_end > *offset && !*sealed {
-            fill_with_zeros(file, *offset, *dirty_end)
+            file.fill_with_zeros(*offset, *dirty_end)
                 .map_err(|source| CommitError::Write { path: path.clone(), source })?;
         }
         *dirty_end = 0;
@@ -667,7 +694,7 @@ impl ShardLog {
     /// A new segment's name must be on the disk before an entry in it counts.
     fn settle_directory(&mut self) -> Result<(), CommitError> {
         if self.directory_unsynced {
-            sync_directory(&self.directory).map_err(|source| self.rotate_error(source))?;
+            self.options.disk.sync_directory(&self.directory).map_err(|source| self.rotate_error(source))?;
             self.directory_unsynced = false;
         }
         Ok(())
@@ -686,7 +713,7 @@ impl ShardLog {
 /// Files to be synced: what makes everything before its watermark survive a loss of power.
 #[derive(Debug)]
 pub struct SyncHandle {
-    files: Vec<Arc<File>>,
+    files: Vec<Arc<LogFile>>,
     watermark: Watermark,
     state: Arc<SyncState>,
 }
@@ -753,7 +780,7 @@ fn checkpoint_frame(signed: &Signed, next_sequence: u64, time_micros: i64) -> Ve
 }
 
 /// Takes the shard's advisory lock and leaves the process id for whoever is refused.
-fn lock(directory: &Path) -> Result<File, OpenError> {
+fn lock(directory: &Path, patience: u32) -> Result<File, OpenError> {
     let io = |source| OpenError::Io { directory: directory.to_owned(), source };
     let path = directory.join("lock");
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
@@ -762,6 +789,11 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         Err(fs::TryLockError::WouldBlock) => {
             let mut pid = String::new();
             let _ = (&file).take(20).read_to_string(&mut pid);
+            // A child of ours that is about to become another program holds what we held, for a moment.
+            if pid.trim() == std::process::id().to_string() && patience > 0 {
+                std::thread::sleep(LOCK_PAUSE);
+                return lock(directory, patience - 1);
+            }
             let holder = if pid.trim().is_empty() { String::new() } else { format!(" (pid {})", pid.trim()) };
             return Err(OpenError::Locked { directory: directory.to_owned(), holder });
         }
@@ -772,7 +804,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 /// Writes the header and gives the file its name: from then on it is a segment.
-fn begin(directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
+fn begin(disk: &Disk, directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
     let path = segment_path(directory, header.first_sequence);
     next.file.write_all_at(&header.encode(), 0)?;
     next.file.sync_all()?;
@@ -780,7 +812,7 @@ fn begin(directory: &Path, next: &Next, header: Header) -> io::Result<Segment> {
     if path.try_exists()? {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists already", path.display())));
     }
-    fs::rename(&next.path, &path)?;
+    disk.rename(&next.path, &path)?;
     Ok(Segment {
         file: Arc::clone(&next.file),
         path,

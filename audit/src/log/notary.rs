@@ -8,15 +8,14 @@
 //! Two locks: the queue's is held for moments only; the ledger's for as long as the work takes. The
 //! writer takes the ledger's only at rotation and where the queue has grown beyond its bound.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, LogFile};
 use super::{CommitError, SyncState};
 use crate::format::{FRAME_PREFIX_BYTES, FrameType};
-use crate::keys::write_atomically;
 use crate::note::{Checkpoint, Signer, tree_name};
 use crate::read::read_at_most;
 use crate::tree::{CompactRange, leaf_hash};
@@ -32,7 +31,7 @@ const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// Frames that were written: whole ones, one after the other in one file.
 #[derive(Debug)]
 struct Written {
-    file: Arc<File>,
+    file: Arc<LogFile>,
     path: PathBuf,
     offset: u64,
     bytes: Vec<u8>,
@@ -51,7 +50,7 @@ struct Ledger {
     /// The size of the last checkpoint.
     signed: u64,
     /// Files that hold leaves which are not known to be on the disk.
-    unsynced: Vec<Arc<File>>,
+    unsynced: Vec<Arc<LogFile>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +64,7 @@ struct Shared {
     ready: Mutex<Option<Signed>>,
     underway: AtomicBool,
     sync: Arc<SyncState>,
+    disk: Disk,
 }
 
 /// The writer's side.
@@ -87,6 +87,7 @@ pub(super) struct Continued<'a> {
     pub(super) tree: CompactRange,
     pub(super) signed: u64,
     pub(super) sync: Arc<SyncState>,
+    pub(super) disk: Disk,
 }
 
 impl Notary {
@@ -101,12 +102,13 @@ impl Notary {
             ready: Mutex::new(None),
             underway: AtomicBool::new(false),
             sync: from.sync,
+            disk: from.disk,
         };
         Self { shared: Arc::new(shared), interval, entries_max, queued_bytes: 0, unsigned, asked: Instant::now() }
     }
 
     /// Takes note of frames that were written.
-    pub(super) fn wrote(&mut self, file: &Arc<File>, path: &Path, offset: u64, bytes: &[u8], entries: u64) {
+    pub(super) fn wrote(&mut self, file: &Arc<LogFile>, path: &Path, offset: u64, bytes: &[u8], entries: u64) {
         let mut queue = lock(&self.shared.queue);
         if queue.is_empty() {
             self.queued_bytes = 0;
@@ -192,6 +194,10 @@ impl Notarisation {
     /// Does it.
     pub(super) fn run(self) -> Result<(), CommitError> {
         let mut ledger = lock(&self.shared.ledger);
+        // A sync that succeeds after one that failed proves nothing.
+        if self.shared.sync.failed.load(Ordering::Acquire) {
+            return Err(CommitError::SyncLost);
+        }
         self.shared.work_off(&mut ledger)?;
         if !self.sign {
             return Ok(());
@@ -252,7 +258,7 @@ impl Shared {
 
     fn publish(&self, signed: &Signed) -> Result<(), CommitError> {
         let path = self.directory.join(CHECKPOINT_FILE);
-        write_atomically(&path, signed.note.as_bytes()).map_err(|source| CommitError::Write { path, source })
+        self.disk.replace(&path, signed.note.as_bytes()).map_err(|source| CommitError::Write { path, source })
     }
 }
 

@@ -4,11 +4,12 @@
 //! header and renames it. A chore that is late, dropped or fails costs nothing but the time that the
 //! log then spends itself.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::disk::{Disk, LogFile};
 use super::notary::Notarisation;
 use super::{CommitError, Durability, LogOptions, SyncHandle};
 use crate::directory::allocate;
@@ -17,7 +18,7 @@ use crate::directory::allocate;
 #[derive(Debug)]
 pub(super) struct Next {
     pub(super) path: PathBuf,
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<LogFile>,
 }
 
 /// The state of the next segment's allocation.
@@ -35,6 +36,7 @@ struct Plan {
     directory: PathBuf,
     bytes: u64,
     written: bool,
+    disk: Disk,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl Preparing {
             bytes: options.segment_bytes,
             // Zeros on the disk make each sync cheaper; who never syncs needs only the room.
             written: options.durability == Durability::Durable,
+            disk: options.disk.clone(),
         };
         Self { plan, count: 0, slot: Arc::new(Mutex::new(Slot::Empty)), sealed_sync: 0 }
     }
@@ -65,11 +68,6 @@ impl Preparing {
         drop(slot);
         let path = self.name();
         self.plan.allocate(path)
-    }
-
-    /// Gives a file back that could not be used yet.
-    pub(super) fn put_back(&mut self, next: Next) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Ready(next);
     }
 
     /// Removes the file prepared ahead, where there is one.
@@ -111,7 +109,7 @@ impl Preparing {
 impl Plan {
     fn allocate(&self, path: PathBuf) -> io::Result<Next> {
         let file = allocate(&path, self.bytes, self.written)?;
-        Ok(Next { path, file: Arc::new(file) })
+        Ok(Next { path, file: Arc::new(self.disk.file(file)) })
     }
 }
 

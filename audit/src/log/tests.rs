@@ -660,4 +660,5 @@ proptest! {
     }
 }
 
+mod faults;
 mod signing;

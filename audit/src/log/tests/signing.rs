@@ -1,6 +1,8 @@
 //! Tree and checkpoints as the writer keeps them: that they are what was written, when they come, and
 //! what opening does where they and the entries disagree.
 
+use std::os::unix::fs::FileExt as _;
+
 use super::*;
 use crate::keys::write_atomically;
 use crate::note::{Checkpoint, Note, VerifierKey};

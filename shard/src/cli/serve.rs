@@ -158,6 +158,8 @@ fn start_log(log: &Log) {
     let filter: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+    // A line that cannot be written, because the disk that takes the log is full, must not end the gateway.
+    let layer = layer.log_internal_errors(false);
     // Fails only where a log was started before, which then goes on.
     let _ = match log.format {
         LogFormat::Text => registry.with(layer.with_ansi(colours(&stderr()))).try_init(),

@@ -243,7 +243,7 @@ fn a_loss_of_power_takes_nothing_that_was_durable() {
     if let Some(seed) = number("TIDEGATE_POWER_LOSS_SEED") {
         return lose_power(seed);
     }
-    (0..number("TIDEGATE_POWER_LOSS_SEEDS").unwrap_or(2000)).for_each(lose_power);
+    (0..number("TIDEGATE_POWER_LOSS_SEEDS").unwrap_or(800)).for_each(lose_power);
 }
 
 /// A disk that does as it is told.
@@ -334,7 +334,7 @@ fn after_a_failed_sync_nothing_is_called_durable_any_more() {
 #[test]
 fn a_full_disk_at_every_place_is_waited_for_or_shed() {
     for shed in [false, true] {
-        for room in (0..9000).step_by(67) {
+        for room in (0..9000).step_by(191) {
             let root = scratch();
             let disk = Arc::new(Told::default());
             let (mut log, _) =

@@ -152,6 +152,8 @@ pub struct Setup<'a> {
     pub release: &'a str,
     /// Whether consumers get personal data masked, or only looked at.
     pub mask: bool,
+    /// Whether the policy also names the classes that only the names of fields tell.
+    pub names: bool,
 }
 
 /// A running gateway. Dropping it ends it, at once.
@@ -351,12 +353,14 @@ fn write_files(setup: &Setup<'_>, first_port: u16) -> anyhow::Result<()> {
     )?;
     write("tidegate.yaml", &config)?;
     std::fs::create_dir_all(setup.folder.join("evidence"))?;
-    write("policy.yaml", &policy(setup.mask))
+    write("policy.yaml", &policy(setup.mask, setup.names))
 }
 
-/// Everything on the load's topics and groups, and every class of personal data looked for.
-fn policy(mask: bool) -> String {
-    let classes: Vec<&str> = DataClass::ALL.iter().map(|class| class.name()).collect();
+/// Everything on the load's topics and groups, and every class of personal data looked for: what is
+/// recognised by itself in the bytes, and with `names` what only the names of fields tell.
+fn policy(mask: bool, names: bool) -> String {
+    let classes = DataClass::ALL.iter().filter(|class| names || !class.is_by_field());
+    let classes: Vec<&str> = classes.map(|class| class.name()).collect();
     // Who is exempt gets the data as it is; it is looked for and counted all the same.
     let exempt = if mask { String::new() } else { format!("    except: {{groups: [{GROUP}]}}\n") };
     format!(

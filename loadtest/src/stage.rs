@@ -45,6 +45,9 @@ pub struct StageOptions {
     /// Mask what consumers read (redact) instead of only looking
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_value_t = true, default_missing_value = "true")]
     pub mask: bool,
+    /// Look at the names of JSON fields too: for what only they tell (people's names, postal addresses)
+    #[arg(long)]
+    pub names: bool,
     /// Serve consumers what was produced, keeping so many bytes a partition, instead of prepared batches
     #[arg(long, value_name = "BYTES")]
     pub keep: Option<ByteSize>,
@@ -65,6 +68,7 @@ impl Default for StageOptions {
             blackhole_threads: 1,
             release: "written".to_owned(),
             mask: true,
+            names: false,
             keep: None,
             upstream_tls: false,
             folder: None,
@@ -127,6 +131,7 @@ impl Stage {
             upstream_tls: options.upstream_tls.then_some(&certificate),
             release: &options.release,
             mask: options.mask,
+            names: options.names,
         })?;
         Ok(Self { gateway, blackhole, identity, certificate, folder, mask: options.mask, _temporary: temporary })
     }

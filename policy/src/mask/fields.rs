@@ -93,15 +93,33 @@ pub(super) struct Meaning {
 }
 
 /// Longest key that is remembered.
-const KEY_BYTES_MAX: usize = 36;
-/// Keys that are remembered: a power of two.
-const KEYS_MAX: usize = 256;
+const KEY_BYTES_MAX: usize = 48;
+/// Places for keys: a power of two.
+const SETS: usize = 128;
+/// Keys that share a place, so that two keys of the same records don't keep pushing each other out.
+const WAYS: usize = 4;
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    length: u8,
+    /// Most keys are told apart, and told equal, by these alone.
+    outline: Outline,
     key: [u8; KEY_BYTES_MAX],
     meaning: Meaning,
+}
+
+/// The length of a key and its first and last eight bytes: up to 16 bytes, that is all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outline {
+    length: u64,
+    first: u64,
+    last: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Set {
+    ways: [Known; WAYS],
+    /// Who is replaced next.
+    next: u8,
 }
 
 /// Keys that were met, and what they mean.
@@ -109,7 +127,7 @@ struct Known {
 pub(super) struct Keys {
     /// Of which fields.
     id: u64,
-    known: Box<[Known]>,
+    sets: Box<[Set]>,
 }
 
 thread_local! {
@@ -123,8 +141,9 @@ impl Keys {
         let kept = KEPT.take().filter(|keys| keys.id == fields.id);
         kept.unwrap_or_else(|| {
             let meaning = Meaning { name: UNNAMED, slot: Slot::NONE };
-            let none = Known { length: u8::MAX, key: [0; KEY_BYTES_MAX], meaning };
-            Self { id: fields.id, known: vec![none; KEYS_MAX].into() }
+            let outline = Outline { length: u64::MAX, first: 0, last: 0 };
+            let none = Known { outline, key: [0; KEY_BYTES_MAX], meaning };
+            Self { id: fields.id, sets: vec![Set { ways: [none; WAYS], next: 0 }; SETS].into() }
         })
     }
 
@@ -139,26 +158,77 @@ impl Keys {
         if raw.len() > KEY_BYTES_MAX {
             return fields.meaning(raw);
         }
-        let Some(known) = self.known.get_mut(hash(raw) % KEYS_MAX) else { return fields.meaning(raw) };
-        if usize::from(known.length) == raw.len() && known.key.get(..raw.len()) == Some(raw) {
-            return known.meaning;
+        let outline = Outline::of(raw);
+        let Some(set) = self.sets.get_mut(outline.hash() % SETS) else { return fields.meaning(raw) };
+        for known in &set.ways {
+            if known.outline == outline && (raw.len() <= 16 || known.key.get(..raw.len()) == Some(raw)) {
+                return known.meaning;
+            }
         }
-        let meaning = fields.meaning(raw);
+        set.learn(outline, raw, fields.meaning(raw))
+    }
+}
+
+impl Set {
+    #[cold]
+    fn learn(&mut self, outline: Outline, raw: &[u8], meaning: Meaning) -> Meaning {
         let mut key = [0; KEY_BYTES_MAX];
         key[..raw.len()].copy_from_slice(raw);
-        *known = Known { length: raw.len() as u8, key, meaning };
+        if let Some(way) = self.ways.get_mut(usize::from(self.next) % WAYS) {
+            *way = Known { outline, key, meaning };
+        }
+        self.next = self.next.wrapping_add(1);
         meaning
     }
 }
 
-/// A cheap hash of a short key: what is not equal is seen when the keys are compared.
-#[inline]
-fn hash(key: &[u8]) -> usize {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let mixed = match key {
-        [_, _, _, _, _, _, _, _, ..] => word(key.first_chunk()).wrapping_mul(ODD) ^ word(key.last_chunk()),
-        _ => key.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
-    };
-    ((mixed ^ key.len() as u64).wrapping_mul(ODD) >> 40) as usize
+impl Outline {
+    #[inline]
+    fn of(key: &[u8]) -> Self {
+        let (first, last) = match (key.first_chunk(), key.last_chunk()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => (key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+        };
+        Self { length: key.len() as u64, first, last }
+    }
+
+    /// Cheap: what is not equal is seen when the keys are compared.
+    #[inline]
+    fn hash(self) -> usize {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mixed = self.first.wrapping_mul(ODD) ^ self.last.rotate_left(29) ^ self.length;
+        (mixed.wrapping_mul(ODD) >> 40) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields() -> Fields {
+        let mut builder = Fields::builder();
+        for (index, path) in ["$.a", "$.customerReference", "$.x.y"].into_iter().enumerate() {
+            if let Some(path) = Path::parse(path).ok() {
+                builder.add(&Selector::Path(path), Slot::of(index as u16, false), true);
+            }
+        }
+        builder.add(&Selector::Name("kundenNr".into()), Slot::of(7, false), true);
+        builder.finish().unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 200, ..ProptestConfig::default() })]
+
+        /// However keys follow each other and share places, a remembered meaning is the looked-up one.
+        #[test]
+        fn what_is_remembered_is_what_is_meant(keys in proptest::collection::vec("(a|x|y|kunden[_-]?nr|customerReference|[a-c]{0,3}|[ab]{14,18}|[ab]{46,50})", 1..600)) {
+            let fields = fields();
+            let mut table = Keys::take(&fields);
+            for key in &keys {
+                prop_assert_eq!(table.meaning(&fields, key.as_bytes()), fields.meaning(key.as_bytes()), "{}", key);
+            }
+        }
+    }
 }

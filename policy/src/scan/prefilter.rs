@@ -1,7 +1,7 @@
 //! The one pass over the bytes: finds the places where data of any class may stand.
 //!
 //! The text is looked at in windows of 64 bytes. What each byte is becomes a bit in a mask
-//! ([`Block`], made by `simd` or, without it, by [`portable`]); patterns of several bytes are then a
+//! ([`Block`], made by `simd` or, without it, by [`Portable`]); patterns of several bytes are then a
 //! few shifts of these masks. Patterns look up to [`LOOKBACK`] bytes back and one ahead, so windows
 //! overlap by that much and need nothing of each other.
 //!
@@ -25,18 +25,31 @@ pub(super) struct Block {
     pub digit: u64,
     /// `A` to `Z` and `a` to `z`.
     pub letter: u64,
-    /// `@`, `+` and `%`.
-    pub special: u64,
-    /// `:`.
-    pub colon: u64,
-    /// `-`.
-    pub dash: u64,
     /// What may stand between the groups of a number: space, `-`, `.` and `/`.
     pub separator: u64,
+    /// `:`.
+    pub colon: u64,
+    /// Whether any bit of [`Rare`] is set. Most windows have none, so that is asked first.
+    pub has_rare: bool,
+}
+
+/// What few bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Rare {
+    /// `@`, `+` and `%`.
+    pub special: u64,
     /// `\`.
     pub backslash: u64,
-    /// Beyond ASCII.
+    /// Not ASCII.
     pub high: u64,
+}
+
+/// A way of reading windows.
+pub(super) trait Read: Copy {
+    /// What is asked of every window.
+    fn block(self, window: &[u8; WINDOW]) -> Block;
+    /// What is asked of windows with rare bytes.
+    fn rare(self, window: &[u8; WINDOW]) -> Rare;
 }
 
 impl Block {
@@ -46,32 +59,49 @@ impl Block {
         Self {
             digit: self.digit << count,
             letter: self.letter << count,
-            special: self.special << count,
-            colon: self.colon << count,
-            dash: self.dash << count,
             separator: self.separator << count,
-            backslash: self.backslash << count,
-            high: self.high << count,
+            colon: self.colon << count,
+            has_rare: self.has_rare,
         }
     }
 }
 
-/// Reads a block without any SIMD of our own. Comparing and shifting is exact for each byte alone,
-/// so this is what the others are held against.
-pub(super) fn portable(window: &[u8; WINDOW]) -> Block {
-    let mut block = Block::default();
-    for (index, byte) in window.iter().enumerate() {
-        let bit = |is: bool| u64::from(is) << index;
-        block.digit |= bit(byte.is_ascii_digit());
-        block.letter |= bit(byte.is_ascii_alphabetic());
-        block.special |= bit(matches!(byte, b'@' | b'+' | b'%'));
-        block.colon |= bit(*byte == b':');
-        block.dash |= bit(*byte == b'-');
-        block.separator |= bit(matches!(byte, b' ' | b'-' | b'.' | b'/'));
-        block.backslash |= bit(*byte == b'\\');
-        block.high |= bit(!byte.is_ascii());
+impl Rare {
+    #[inline(always)]
+    fn later(self, count: usize) -> Self {
+        Self { special: self.special << count, backslash: self.backslash << count, high: self.high << count }
     }
-    block
+}
+
+/// Reads without any SIMD of our own. Comparing and shifting is exact for each byte alone, so this is
+/// what the others are held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Portable;
+
+impl Read for Portable {
+    fn block(self, window: &[u8; WINDOW]) -> Block {
+        let mut block = Block::default();
+        for (index, byte) in window.iter().enumerate() {
+            let bit = |is: bool| u64::from(is) << index;
+            block.digit |= bit(byte.is_ascii_digit());
+            block.letter |= bit(byte.is_ascii_alphabetic());
+            block.separator |= bit(matches!(byte, b' ' | b'-' | b'.' | b'/'));
+            block.colon |= bit(*byte == b':');
+            block.has_rare |= matches!(byte, b'@' | b'+' | b'%' | b'\\' | 0x80..);
+        }
+        block
+    }
+
+    fn rare(self, window: &[u8; WINDOW]) -> Rare {
+        let mut rare = Rare::default();
+        for (index, byte) in window.iter().enumerate() {
+            let bit = |is: bool| u64::from(is) << index;
+            rare.special |= bit(matches!(byte, b'@' | b'+' | b'%'));
+            rare.backslash |= bit(*byte == b'\\');
+            rare.high |= bit(!byte.is_ascii());
+        }
+        rare
+    }
 }
 
 /// Which pattern was completed.
@@ -176,7 +206,7 @@ pub(super) fn fill(
     from: usize,
     wanted: &Wanted,
     out: &mut Candidates,
-    read: impl Fn(&[u8; WINDOW]) -> Block,
+    read: impl Read,
 ) -> usize {
     let mut at = from;
     while at < text.len() && !out.is_nearly_full() && !out.disguised {
@@ -186,17 +216,17 @@ pub(super) fn fill(
             // At the end of the text nothing follows the last byte, so it is looked at as well.
             let new = u64::MAX << LOOKBACK;
             let new = if stops { new } else { new & (u64::MAX >> 1) };
-            note(text, read(window), first, new, wanted, out);
+            note(text, (window, 0), first, new, wanted, out, read);
             at += if stops { STRIDE + 1 } else { STRIDE };
         } else if at >= LOOKBACK && text.len() >= WINDOW {
             // The rest is less than a window: the last 64 bytes are one.
             let first = text.len() - WINDOW;
             if let Some(window) = text.get(first..).and_then(<[u8]>::first_chunk) {
-                note(text, read(window), first, u64::MAX << (at - first), wanted, out);
+                note(text, (window, 0), first, u64::MAX << (at - first), wanted, out, read);
             }
             at = text.len();
         } else {
-            at = fill_edge(text, at, wanted, out, &read);
+            at = fill_edge(text, at, wanted, out, read);
         }
     }
     at.min(text.len())
@@ -204,36 +234,49 @@ pub(super) fn fill(
 
 /// The window at the beginning, and those of texts that are shorter than a window.
 #[inline(always)]
-fn fill_edge(
-    text: &[u8],
-    at: usize,
-    wanted: &Wanted,
-    out: &mut Candidates,
-    read: &impl Fn(&[u8; WINDOW]) -> Block,
-) -> usize {
+fn fill_edge(text: &[u8], at: usize, wanted: &Wanted, out: &mut Candidates, read: impl Read) -> usize {
     let mut padded = [0; WINDOW];
-    let block = match text.first_chunk() {
-        Some(window) => read(window),
-        None => {
-            padded.iter_mut().zip(text).for_each(|(padded, byte)| *padded = *byte);
-            read(&padded)
-        }
-    };
+    let window = text.first_chunk().unwrap_or_else(|| {
+        padded.iter_mut().zip(text).for_each(|(padded, byte)| *padded = *byte);
+        &padded
+    });
     if at == 0 {
         let new = (u64::MAX << LOOKBACK) & (u64::MAX >> 1);
-        note(text, block.later(LOOKBACK), 0usize.wrapping_sub(LOOKBACK), new, wanted, out);
+        note(text, (window, LOOKBACK), 0usize.wrapping_sub(LOOKBACK), new, wanted, out, read);
         STRIDE
     } else {
-        note(text, block, 0, u64::MAX << at, wanted, out);
+        note(text, (window, 0), 0, u64::MAX << at, wanted, out, read);
         text.len()
     }
 }
 
-/// Notes the places in one window that begins at `base` of the text, of those in `new`.
+/// Notes the places in one window, before which `later` bytes of nothing stand, and which then begins
+/// at `base` of the text; of those in `new`.
 #[inline(always)]
-fn note(text: &[u8], block: Block, base: usize, new: u64, wanted: &Wanted, out: &mut Candidates) {
-    // The letter of an escape (`\n`) is no part of a word.
-    let letter = block.letter & !(block.backslash << 1);
+fn note(
+    text: &[u8],
+    (window, later): (&[u8; WINDOW], usize),
+    base: usize,
+    new: u64,
+    wanted: &Wanted,
+    out: &mut Candidates,
+    read: impl Read,
+) {
+    let block = read.block(window).later(later);
+    let mut letter = block.letter;
+    let mut special = 0;
+    if block.has_rare {
+        let rare = read.rare(window).later(later);
+        special = rare.special;
+        // The letter of an escape (`\n`) is no part of a word.
+        letter &= !(rare.backslash << 1);
+        if wanted.stops_at_disguise {
+            let suspects = (rare.high | rare.backslash & block.letter >> 1) & new;
+            if suspects != 0 {
+                out.disguised |= is_disguised(text, suspects, base);
+            }
+        }
+    }
     let digit = block.digit;
     let word = letter | digit;
 
@@ -263,30 +306,35 @@ fn note(text: &[u8], block: Block, base: usize, new: u64, wanted: &Wanted, out: 
         let next = |colon: u64| block.colon & word.wrapping_add(colon << 1 & word);
         next(next(block.colon)) | block.colon & block.colon << 1
     };
-    let dash = block.dash & block.dash << 3 & block.dash << 6;
+    // Dashes are told from other separators only where they would complete the pattern.
+    let dash = block.separator & block.separator << 3 & block.separator << 6;
 
-    let special = wanted.of(Kind::Special, block.special);
-    let number = wanted.of(Kind::Number, number);
-    let head = wanted.of(Kind::Head, head);
-    let long = wanted.of(Kind::Word, long);
-    let colon = wanted.of(Kind::Colon, colon);
-    let dash = wanted.of(Kind::Dash, dash);
-    let dated = wanted.of(Kind::Dated, dated);
     if (special | number | head | long | colon | dash | dated) & new != 0 {
-        out.push_all(Kind::Special, special & new, base);
-        out.push_all(Kind::Number, number & new, base);
-        out.push_all(Kind::Head, head & new, base);
-        out.push_all(Kind::Word, long & new, base);
-        out.push_all(Kind::Colon, colon & new, base);
-        out.push_all(Kind::Dash, dash & new, base);
-        out.push_all(Kind::Dated, dated & new, base);
+        let mut push = |kind, mask: u64| out.push_all(kind, wanted.of(kind, mask & new), base);
+        push(Kind::Special, special);
+        push(Kind::Number, number);
+        push(Kind::Head, head);
+        push(Kind::Word, long);
+        push(Kind::Colon, colon);
+        push(Kind::Dash, if dash & new == 0 { 0 } else { dashes(text, dash & new, base) });
+        push(Kind::Dated, dated);
     }
-    if wanted.stops_at_disguise {
-        let suspects = (block.high | block.backslash & block.letter >> 1) & new;
-        if suspects != 0 {
-            out.disguised |= is_disguised(text, suspects, base);
+}
+
+/// Of places that complete the pattern of dashes with any separators, those where they are dashes.
+#[inline(never)]
+fn dashes(text: &[u8], places: u64, base: usize) -> u64 {
+    let is_dash = |at: usize| text.get(at) == Some(&b'-');
+    let (mut left, mut dashes) = (places, 0);
+    while left != 0 {
+        let bit = left & left.wrapping_neg();
+        let at = base.wrapping_add(left.trailing_zeros() as usize);
+        if is_dash(at) && is_dash(at.wrapping_sub(3)) && is_dash(at.wrapping_sub(6)) {
+            dashes |= bit;
         }
+        left ^= bit;
     }
+    dashes
 }
 
 #[inline(never)]

@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tidegate::demo::issuer::{Issuer, Options};
 use tidegate_core::words::DataClass;
+use tidegate_policy::document::text::ByteSize;
 
 use crate::target::Tls;
 
@@ -154,6 +155,8 @@ pub struct Setup<'a> {
     pub mask: bool,
     /// Whether the policy also names the classes that only the names of fields tell.
     pub names: bool,
+    /// What it may remember of batches that it inspected, a shard.
+    pub verdict_cache: ByteSize,
 }
 
 /// A running gateway. Dropping it ends it, at once.
@@ -346,10 +349,11 @@ fn write_files(setup: &Setup<'_>, first_port: u16) -> anyhow::Result<()> {
         "identity:\n  issuers:\n    - issuer: {}\n      audiences: [{AUDIENCE}]\n      algorithms: [RS256]\n\
          policy_file: policy.yaml\nevidence: {{directory: evidence, release: {}}}\n\
          control: {{bind: \"127.0.0.1:{}\"}}\ndrain_timeout: 10s\nlog: {{level: warn}}\n\
-         limits: {{connections_per_shard_max: 65000, authentication_millis_max: 60000, verdict_cache_bytes_per_shard_max: 0}}\n",
+         limits: {{connections_per_shard_max: 65000, authentication_millis_max: 60000, verdict_cache_bytes_per_shard_max: {}}}\n",
         setup.identity.url,
         setup.release,
-        first_port + PORTS - 1
+        first_port + PORTS - 1,
+        setup.verdict_cache.0
     )?;
     write("tidegate.yaml", &config)?;
     std::fs::create_dir_all(setup.folder.join("evidence"))?;

@@ -48,6 +48,11 @@ pub struct StageOptions {
     /// Look at the names of JSON fields too: for what only they tell (people's names, postal addresses)
     #[arg(long)]
     pub names: bool,
+    /// What the gateway may remember of batches that it inspected, a shard: for loads in which many
+    /// consumers read the same. Prepared batches come again and again, so without this nothing would be
+    /// measured but the memory
+    #[arg(long, value_name = "BYTES", default_value = "0B")]
+    pub verdict_cache: ByteSize,
     /// Serve consumers what was produced, keeping so many bytes a partition, instead of prepared batches
     #[arg(long, value_name = "BYTES")]
     pub keep: Option<ByteSize>,
@@ -69,6 +74,7 @@ impl Default for StageOptions {
             release: "written".to_owned(),
             mask: true,
             names: false,
+            verdict_cache: ByteSize(0),
             keep: None,
             upstream_tls: false,
             folder: None,
@@ -132,6 +138,7 @@ impl Stage {
             release: &options.release,
             mask: options.mask,
             names: options.names,
+            verdict_cache: options.verdict_cache,
         })?;
         Ok(Self { gateway, blackhole, identity, certificate, folder, mask: options.mask, _temporary: temporary })
     }

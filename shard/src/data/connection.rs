@@ -100,6 +100,8 @@ pub async fn serve(
 
 impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let shard = self.shard.clone();
+        let _turn = shard.evidence.begin_turn();
         self.session.begin_turn();
         for _ in 0..ROUNDS {
             let now = self.shard.now();
@@ -111,6 +113,7 @@ impl Connection {
             progress |= self.read_upstream(cx, now);
             progress |= self.session.take_responses(&self.shard, now);
             progress |= self.write_upstream(cx, now);
+            self.commit();
             progress |= self.write_client(cx, now);
             if self.is_over(now) {
                 return Poll::Ready(());
@@ -286,6 +289,14 @@ impl Connection {
                 true
             }
             Poll::Pending => false,
+        }
+    }
+
+    /// Commits the entries that the client's responses wait for.
+    fn commit(&self) {
+        let evidence = &self.shard.evidence;
+        if self.session.to_client.blocked_on().is_some_and(|sequence| sequence > evidence.committed()) {
+            evidence.commit_in_turn(self.shard.id, &self.shard.metrics);
         }
     }
 

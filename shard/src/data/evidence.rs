@@ -42,6 +42,20 @@ pub struct Evidence {
     finished: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
     committer: RefCell<Option<Waker>>,
+    /// A connection has its turn, and may commit by itself before that ends.
+    in_turn: Cell<bool>,
+}
+
+/// A connection's turn; what it leaves uncommitted is the committer's when it ends.
+pub struct Turn<'a>(&'a Evidence);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.in_turn.set(false);
+        if self.0.log.borrow().pending_bytes() > 0 {
+            self.0.wake_committer();
+        }
+    }
 }
 
 impl Evidence {
@@ -61,6 +75,7 @@ impl Evidence {
             finished: Cell::new(false),
             waiting: RefCell::new(Vec::new()),
             committer: RefCell::new(None),
+            in_turn: Cell::new(false),
         })
     }
 
@@ -69,11 +84,45 @@ impl Evidence {
     pub fn append(&self, event: &impl Entry) -> u64 {
         let sequence = self.log.borrow_mut().append(event);
         self.appended.set(self.appended.get() + 1);
-        self.wake_committer();
+        if !self.in_turn.get() {
+            self.wake_committer();
+        }
         match self.release {
             Release::Async => 0,
             Release::Written | Release::Durable => sequence + self.given_up.get() + 1,
         }
+    }
+
+    /// Begins a connection's turn.
+    pub fn begin_turn(&self) -> Turn<'_> {
+        self.in_turn.set(true);
+        Turn(self)
+    }
+
+    /// Commits what is pending within a connection's turn, where writing is all that it takes, so that
+    /// responses leave while they are still in the processor's caches and no task has to be woken for
+    /// it. What fails is left to the committer, which says so and tries again.
+    pub fn commit_in_turn(self: &Rc<Self>, shard: u16, metrics: &ShardMetrics) {
+        if self.release != Release::Written || self.log.borrow().pending_bytes() == 0 {
+            return;
+        }
+        let begun = Instant::now();
+        let mut log = self.log.borrow_mut();
+        let bytes = log.pending_bytes();
+        if let Ok(committed) = log.commit_written() {
+            drop(log);
+            self.count_commit(metrics, begun, bytes);
+            self.release_up_to(committed.end() + self.given_up.get());
+            do_chore(self, shard);
+        }
+    }
+
+    fn count_commit(&self, metrics: &ShardMetrics, begun: Instant, bytes: usize) {
+        metrics.commit_latency.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        metrics.evidence_pending_bytes.set(i64::try_from(self.log.borrow().pending_bytes()).unwrap_or(i64::MAX));
+        metrics.evidence_commits.increment();
+        metrics.evidence_bytes.add(bytes as u64);
+        metrics.evidence_entries.add(self.appended.replace(0));
     }
 
     /// Appends an entry and waits until it is on the disk, whatever the release; false where that failed.
@@ -290,11 +339,7 @@ async fn commit_group(evidence: &Evidence, metrics: &ShardMetrics) -> Result<u64
         let handle = evidence.log.borrow_mut().sync_handle();
         committed = runtime::spawn_blocking(move || handle.sync()).await?;
     }
-    metrics.commit_latency.record(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
-    metrics.evidence_pending_bytes.set(i64::try_from(evidence.log.borrow().pending_bytes()).unwrap_or(i64::MAX));
-    metrics.evidence_commits.increment();
-    metrics.evidence_bytes.add(bytes as u64);
-    metrics.evidence_entries.add(evidence.appended.replace(0));
+    evidence.count_commit(metrics, begun, bytes);
     Ok(committed.end())
 }
 

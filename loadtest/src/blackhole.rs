@@ -119,7 +119,8 @@ impl Blackhole {
             let cpu = (!options.cpus.is_empty()).then(|| options.cpus[thread % options.cpus.len()]);
             let (cluster, control, tls) = (cluster.clone(), control.clone(), options.tls.clone());
             let name = format!("blackhole-{thread}");
-            let spawned = runtime::spawn_executor(&name, cpu, move || serve(cluster, control, tls, own));
+            let spawned =
+                runtime::spawn_executor(&name, cpu, Duration::ZERO, move || serve(cluster, control, tls, own));
             threads.push(spawned.context("a thread of the blackhole")?);
         }
         Ok(Self { cluster, control, threads })

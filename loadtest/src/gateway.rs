@@ -141,6 +141,8 @@ pub struct Setup<'a> {
     pub program: Option<&'a Path>,
     /// Shards.
     pub shards: u16,
+    /// How long a shard without work looks for some before it sleeps.
+    pub spin_micros: u32,
     /// The brokers.
     pub upstream: &'a [SocketAddr],
     /// Whose tokens it believes.
@@ -327,10 +329,11 @@ fn write_files(setup: &Setup<'_>, first_port: u16) -> anyhow::Result<()> {
         std::fs::write(setup.folder.join(name), text).with_context(|| setup.folder.join(name).display().to_string())
     };
     let mut config = format!(
-        "origin: loadtest\nshards: {}\nlisteners:\n  - name: load\n    protocol: kafka\n    bind: 127.0.0.1\n    \
+        "origin: loadtest\nshards: {}\nspin_micros: {}\nlisteners:\n  - name: load\n    protocol: kafka\n    bind: 127.0.0.1\n    \
          bootstrap_port: {first_port}\n    advertised_host: 127.0.0.1\n    \
          broker_ports: {{first_port: {}, node_ids: 0-99}}\n    sasl: {{mechanisms: [OAUTHBEARER, PLAIN]}}\n",
         setup.shards,
+        setup.spin_micros,
         first_port + 1
     );
     if let Some(certificate) = setup.tls {

@@ -126,8 +126,9 @@ impl Generator {
         let mut generator = Self { shared: shared.clone(), threads: Vec::new() };
         for index in 0..u32::from(profile.generator_threads) {
             let (shared, cpu) = (shared.clone(), None);
-            let thread = runtime::spawn_executor(&format!("generator-{index}"), cpu, move || run(shared, index))
-                .context("a thread of the generator (io_uring needs Linux 5.19 and must not be disabled)")?;
+            let thread =
+                runtime::spawn_executor(&format!("generator-{index}"), cpu, Duration::ZERO, move || run(shared, index))
+                    .context("a thread of the generator (io_uring needs Linux 5.19 and must not be disabled)")?;
             generator.threads.push(thread);
         }
         Ok(generator)

@@ -33,6 +33,9 @@ pub struct StageOptions {
     /// Shards of the gateway
     #[arg(long, default_value_t = 1)]
     pub shards: u16,
+    /// `spin_micros` of the gateway: how long a shard without work looks for some before it sleeps
+    #[arg(long, default_value_t = 0)]
+    pub spin_micros: u32,
     /// Brokers of the blackhole
     #[arg(long, default_value_t = 1)]
     pub brokers: u16,
@@ -69,6 +72,7 @@ impl Default for StageOptions {
         Self {
             tidegate: None,
             shards: 1,
+            spin_micros: 0,
             brokers: 1,
             blackhole_threads: 1,
             release: "written".to_owned(),
@@ -131,6 +135,7 @@ impl Stage {
             folder: &folder,
             program: options.tidegate.as_deref(),
             shards: options.shards,
+            spin_micros: options.spin_micros,
             upstream: &upstream,
             identity: &identity,
             tls: profile.tls.then_some(&certificate),

@@ -38,6 +38,8 @@ pub struct Config {
     pub origin: Arc<str>,
     /// How many shards run, at least 1.
     pub shards: usize,
+    /// How long a shard without work looks for some before it sleeps.
+    pub spin: Duration,
     /// Where clients connect, at least one.
     pub listeners: Vec<Listener>,
     /// The Kafka cluster behind the gateway.

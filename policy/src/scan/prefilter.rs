@@ -201,13 +201,7 @@ impl Candidates {
 /// Finds candidates in `text` from `from` on, until the end, until there is no more room for them
 /// or until a disguise is met. Returns how far it came.
 #[inline(always)]
-pub(super) fn fill(
-    text: &[u8],
-    from: usize,
-    wanted: &Wanted,
-    out: &mut Candidates,
-    read: impl Read,
-) -> usize {
+pub(super) fn fill(text: &[u8], from: usize, wanted: &Wanted, out: &mut Candidates, read: impl Read) -> usize {
     let mut at = from;
     while at < text.len() && !out.is_nearly_full() && !out.disguised {
         let first = at.wrapping_sub(LOOKBACK);

@@ -290,8 +290,7 @@ mod x86 {
         let (a, b) = (first.classes, second.classes);
         // Shifting moves a class's bit to the highest of its byte; what moves over from the byte beside
         // it lands below.
-        let letters =
-            |classes| _mm256_or_si256(_mm256_slli_epi16::<1>(classes), _mm256_slli_epi16::<2>(classes));
+        let letters = |classes| _mm256_or_si256(_mm256_slli_epi16::<1>(classes), _mm256_slli_epi16::<2>(classes));
         let rare = _mm256_and_si256(_mm256_or_si256(a, b), _mm256_set1_epi8(class::RARE as i8));
         let high = _mm256_and_si256(_mm256_or_si256(first.bytes, second.bytes), _mm256_set1_epi8(0x80u8 as i8));
         let any = _mm256_or_si256(rare, high);

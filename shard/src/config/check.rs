@@ -34,6 +34,8 @@ const BLOCK_BYTES: u64 = 4096;
 const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 1 << 40;
 const NODE_IDS_MAX: u32 = 1000;
+/// A shard that looks for work longer than this wastes its core.
+const SPIN_MICROS_MAX: u32 = 1000;
 
 /// A problem's key path and what is wrong there.
 pub(super) type Complaint = (String, String);
@@ -71,6 +73,7 @@ impl Checker<'_> {
             file: source.to_owned(),
             origin: Arc::from(file.origin.as_str()),
             shards: self.shards(&file.shards, cores),
+            spin: self.spin(file.spin_micros),
             listeners,
             upstream: self.upstream(&file.upstream),
             identity,
@@ -175,6 +178,13 @@ impl Checker<'_> {
                 count
             }
         }
+    }
+
+    fn spin(&mut self, micros: u32) -> Duration {
+        if micros > SPIN_MICROS_MAX {
+            self.complain("spin_micros", format!("must be at most {SPIN_MICROS_MAX}"));
+        }
+        Duration::from_micros(u64::from(micros))
     }
 
     fn listeners(&mut self, listeners: &[file::Listener]) -> Vec<Listener> {

@@ -27,6 +27,10 @@ pub struct File {
     /// How many shards run: `auto` is one per core that this process may use.
     #[serde(default)]
     pub shards: Written<Shards>,
+    /// How long a shard without work looks for some before it sleeps, in microseconds.
+    #[serde(default)]
+    #[schemars(range(max = 1000))]
+    pub spin_micros: u32,
     /// Where clients connect.
     #[schemars(length(min = 1))]
     pub listeners: Vec<Listener>,

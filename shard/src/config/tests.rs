@@ -51,6 +51,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("origin: gw-1", "origin: ''", "origin", "names this gateway"),
     ("origin: gw-1", "origin: gw-1\nshards: 0", "shards", "`auto` or a number from 1 to 1024"),
     ("origin: gw-1", "origin: gw-1\nshard: 1", "shard", "unknown key"),
+    ("origin: gw-1", "origin: gw-1\nspin_micros: 1001", "spin_micros", "at most 1000"),
     ("bind: 127.0.0.1", "bind: localhost", "listeners[0].bind", "invalid IP address"),
     ("bootstrap_port: 9092", "bootstrap_port: 0", "listeners[0].bootstrap_port", "must not be 0"),
     (

@@ -197,12 +197,17 @@ pub fn spawn_shards(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Resul
         let sockets = bind_all(config)?;
         let log = open_log(config, id)?;
         let (config, shared) = (config.clone(), shared.clone());
-        let thread = runtime::spawn_shard(&format!("shard-{id}"), id % cpus, move || async move {
-            run(id, config, shared, sockets, log).await
-        })
-        .with_context(|| {
-            format!("shard {id} cannot be started (io_uring needs Linux 5.19 and must not be disabled)")
-        })?;
+        let (name, cpu, spin) = (format!("shard-{id}"), Some(id % cpus), config.spin);
+        let thread =
+            runtime::spawn_executor(
+                &name,
+                cpu,
+                spin,
+                move || async move { run(id, config, shared, sockets, log).await },
+            )
+            .with_context(|| {
+                format!("shard {id} cannot be started (io_uring needs Linux 5.19 and must not be disabled)")
+            })?;
         threads.push(thread);
     }
     Ok(threads)

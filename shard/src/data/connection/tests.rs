@@ -26,9 +26,14 @@ use crate::shared::{Cluster, Server};
 
 /// A fetch's answer of so many MiB of records with personal data in each.
 fn large_answer(mebibytes: usize) -> Bytes {
-    let value = format!(r#"{{"mail":"jane.doe@example.com","pad":"{}"}}"#, "x".repeat(400));
-    let batch = BatchBuilder::new(0).values(std::iter::repeat_n(value.as_bytes(), 150)).build().unwrap();
-    let records = batch.repeat((mebibytes << 20) / batch.len());
+    let mut records = Vec::new();
+    while records.len() < mebibytes << 20 {
+        // No two batches are alike, so that each is looked at.
+        let at = records.len();
+        let value = format!(r#"{{"mail":"jane.doe@example.com","pad":"{at}{}"}}"#, "x".repeat(400));
+        let values = std::iter::repeat_n(value.as_bytes(), 150);
+        records.extend_from_slice(&BatchBuilder::new(0).values(values).build().unwrap());
+    }
     let partition = PartitionData::default().with_records(Some(records.into()));
     let topic = FetchableTopicResponse::default().with_topic(name("orders")).with_partitions(vec![partition]);
     encoded(&FetchResponse::default().with_responses(vec![topic]), FETCH)

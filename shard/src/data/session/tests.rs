@@ -194,9 +194,11 @@ fn what_cannot_be_understood_closes_its_connection_and_is_said() {
 
 /// A fetch's answer of some `mebibytes` of records with personal data in each, in batches of 64 KiB or so.
 fn large_answer(id: i32, mebibytes: usize) -> Bytes {
-    let value = format!(r#"{{"mail":"jane.doe@example.com","pad":"{}"}}"#, "x".repeat(400));
     let mut records = Vec::new();
     while records.len() < mebibytes << 20 {
+        // No two batches are alike, so that each is looked at.
+        let at = records.len();
+        let value = format!(r#"{{"mail":"jane.doe@example.com","pad":"{at}{}"}}"#, "x".repeat(400));
         let values = std::iter::repeat_n(value.as_bytes(), 150);
         records.extend_from_slice(&BatchBuilder::new(0).values(values).build().unwrap());
     }

@@ -1,8 +1,10 @@
 //! How fast a revocation bites: N busy connections on all shards, a command that revokes, and the time
 //! from that command's return to the last record that any of the connections was still given.
 //!
-//! The command is the operator's own (`--command`, run by `sh` with `{control}` and `{folder}`), or, by
-//! default, the oldest way there is: the grants leave the policy file, and `POST /reload` is answered.
+//! By default all connections are of one principal, whom one command shuts out: `POST
+//! /v1/principals/revoke` with the machine's operator token, which is what `tidegate revoke principal`
+//! sends. Or the grants leave the policy file, and `POST /reload` is answered; or it is the operator's
+//! own command (`--command`, run by `sh` with `{control}` and `{folder}`).
 //! What counts as served after the revocation is an answer with records whose *request* was sent after
 //! the command had returned ("admitted after": must be none), and, for the time, any answer with
 //! records that arrived after it.
@@ -20,11 +22,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::GATEWAY;
 use crate::machine::Machine;
-use crate::profile::Profile;
+use crate::profile::{Profile, Sasl};
 use crate::result::RunResult;
 use crate::run::{self, Observer, Progress};
 use crate::stage::{Stage, StageOptions};
 use crate::target::Target;
+
+/// What revokes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum How {
+    /// The one principal that all connections are of is shut out, over the admin API.
+    #[default]
+    Principal,
+    /// All grants leave the policy file, which is then read anew.
+    Policy,
+    /// A command, run by `sh`.
+    Command(String),
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Principal => f.write_str("POST /v1/principals/revoke of the principal of all connections"),
+            Self::Policy => f.write_str("the policy file without grants, and POST /reload"),
+            Self::Command(command) => f.write_str(command),
+        }
+    }
+}
 
 /// How long the gateway may take to answer on its control address.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -111,19 +135,18 @@ impl Round {
 ///
 /// # Errors
 /// Where the gateway does not start, or the revocation fails.
-pub fn measure(
-    profile: &Profile,
-    options: &StageOptions,
-    command: Option<&str>,
-    rounds: usize,
-) -> anyhow::Result<Vec<Round>> {
+pub fn measure(profile: &Profile, options: &StageOptions, how: &How, rounds: usize) -> anyhow::Result<Vec<Round>> {
+    let anonymous = profile.sasl == Sasl::None;
+    ensure!(!anonymous || *how != How::Principal, "nobody can be shut out where nobody logs in: give --by or --sasl");
     (0..rounds)
         .map(|_| {
             let stage = Stage::start(profile, options)?;
             let moment = Arc::new(Moment::default());
-            let target = Target { name: GATEWAY.to_owned(), moment: Some(moment.clone()), ..stage.gateway() };
-            let mut revoker =
-                Revoker { stage: &stage, command, moment: &moment, round: Round::default(), failed: None };
+            let mut target = Target { name: GATEWAY.to_owned(), moment: Some(moment.clone()), ..stage.gateway() };
+            if *how == How::Principal {
+                target.tokens = target.tokens.iter().take(1).cloned().collect();
+            }
+            let mut revoker = Revoker { stage: &stage, how, moment: &moment, round: Round::default(), failed: None };
             let run = run::run_watched(profile, &target, &mut revoker)?;
             let Revoker { round, failed, .. } = revoker;
             if let Some(error) = failed {
@@ -140,7 +163,7 @@ pub fn measure(
 /// Revokes at the middle of a run.
 struct Revoker<'a> {
     stage: &'a Stage,
-    command: Option<&'a str>,
+    how: &'a How,
     moment: &'a Moment,
     round: Round,
     failed: Option<anyhow::Error>,
@@ -154,9 +177,10 @@ impl Observer for Revoker<'_> {
         }
         self.round.connections = progress.connections;
         let begun = Instant::now();
-        let done = match self.command {
-            Some(command) => revoke_by_command(self.stage, command),
-            None => revoke_by_policy(self.stage),
+        let done = match self.how {
+            How::Principal => revoke_principal(self.stage),
+            How::Policy => revoke_by_policy(self.stage),
+            How::Command(command) => revoke_by_command(self.stage, command),
         };
         self.moment.begins();
         self.round.command_seconds = begun.elapsed().as_secs_f64();
@@ -166,6 +190,19 @@ impl Observer for Revoker<'_> {
     fn wants_stop(&self) -> bool {
         self.failed.is_some()
     }
+}
+
+/// Shuts the first principal of the load out, as the machine's operator, and returns once the gateway says that it is
+/// in force.
+///
+/// # Errors
+/// Where the gateway refuses.
+pub fn revoke_principal(stage: &Stage) -> anyhow::Result<()> {
+    let file = stage.folder().join("evidence/control/operator.token");
+    let token = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let body = r#"{"name":"load-0","reason":"Measuring"}"#;
+    let headers = format!("authorization: Bearer {}\r\ncontent-type: application/json\r\n", token.trim());
+    post(stage.process().control(), "/v1/principals/revoke", &headers, body)
 }
 
 /// Takes all grants out of the policy, and returns once the gateway says that this is in force.
@@ -219,13 +256,22 @@ fn without_grants(policy: &str) -> anyhow::Result<String> {
 /// # Errors
 /// Where it does not answer, or not with 200.
 pub fn post_reload(control: SocketAddr) -> anyhow::Result<()> {
+    post(control, "/reload", "", "")
+}
+
+/// Posts `body`, with `headers` that each end in a line break, and waits for 200 or 204.
+fn post(control: SocketAddr, path: &str, headers: &str, body: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(control).context("the control address")?;
     stream.set_read_timeout(Some(ANSWER))?;
-    write!(stream, "POST /reload HTTP/1.1\r\nhost: {control}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: {control}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("the answer to POST /reload")?;
+    stream.read_to_string(&mut answer).with_context(|| format!("the answer to POST {path}"))?;
     let status = answer.split(' ').nth(1).unwrap_or_default();
-    ensure!(status == "200" || status == "204", "POST /reload was answered: {answer}");
+    ensure!(status == "200" || status == "204", "POST {path} was answered: {answer}");
     Ok(())
 }
 

@@ -32,23 +32,27 @@ fn a_comparison_measures_every_system_and_is_reported() {
 }
 
 #[test]
-fn a_withdrawn_grant_admits_nothing_more() {
+fn a_revocation_admits_nothing_more() {
     let out = tempfile::tempdir().unwrap();
-    let arguments = [
-        "revocation",
-        "--rounds",
-        "1",
-        "--consumers",
-        "50",
-        "--rate",
-        "500",
-        "--duration",
-        "3s",
-        "--warm-up",
-        "200ms",
-        "--shards",
-        "2",
-    ];
-    let said = succeeded(&loadtest(out.path(), &arguments));
-    assert!(said.contains("✓ 0"), "{said}");
+    for by in ["principal", "policy"] {
+        let arguments = [
+            "revocation",
+            "--by",
+            by,
+            "--rounds",
+            "1",
+            "--consumers",
+            "50",
+            "--rate",
+            "500",
+            "--duration",
+            "3s",
+            "--warm-up",
+            "200ms",
+            "--shards",
+            "2",
+        ];
+        let said = succeeded(&loadtest(out.path(), &arguments));
+        assert!(said.contains("✓ 0"), "{by}: {said}");
+    }
 }

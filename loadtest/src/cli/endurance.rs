@@ -108,8 +108,11 @@ impl Connections {
 /// The arguments of `revocation`.
 #[derive(Debug, Args)]
 pub struct Revocation {
-    /// What revokes, run by sh with {control} and {folder}; by default the grants leave the policy file
-    #[arg(long, value_name = "COMMAND")]
+    /// What revokes
+    #[arg(long, value_enum, default_value_t)]
+    by: By,
+    /// A command that revokes instead, run by sh with {control} and {folder}
+    #[arg(long, value_name = "COMMAND", conflicts_with = "by")]
     command: Option<String>,
     /// How often
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -120,6 +123,16 @@ pub struct Revocation {
     load: ProfileFlags,
     #[command(flatten)]
     stage: StageOptions,
+}
+
+/// What revokes.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum By {
+    /// All connections are of one principal, whom the admin API shuts out
+    #[default]
+    Principal,
+    /// The grants leave the policy file
+    Policy,
 }
 
 impl Revocation {
@@ -140,13 +153,18 @@ impl Revocation {
         };
         let profile = self.load.profile_over(default).map_err(Failure::Usage)?;
         let started_unix_millis = super::report::now_unix_millis();
-        let rounds = revocation::measure(&profile, &self.stage, self.command.as_deref(), usize::from(self.rounds))?;
+        let how = match (self.command, self.by) {
+            (Some(command), _) => revocation::How::Command(command),
+            (None, By::Principal) => revocation::How::Principal,
+            (None, By::Policy) => revocation::How::Policy,
+        };
+        let rounds = revocation::measure(&profile, &self.stage, &how, usize::from(self.rounds))?;
         let admitted: u64 = rounds.iter().map(|round| round.admitted_after).sum();
         let measured = revocation::Revocation {
             machine: Machine::this(),
             command: super::report::this_command(),
             started_unix_millis,
-            revoked_by: self.command.unwrap_or_else(|| "the policy file without grants, and POST /reload".to_owned()),
+            revoked_by: how.to_string(),
             profile,
             shards: self.stage.shards,
             rounds,

@@ -1,20 +1,26 @@
 //! Revocation in front of a real broker: stock consumers in the middle of a stream are revoked by session, by token,
 //! by grant and by principal. No record that is written after the command's return reaches them, their connections
-//! are closed, what they had cannot be used to come back, and the evidence says so. Everybody else reads on.
+//! are closed, what they had cannot be used to come back, and the evidence says so. Everybody else reads on. And a
+//! login whose provider takes a group away: what rested on the group ends with the next refresh, whatever restarts.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate::demo::issuer::{Options, Person as Employee, RelyingParty};
+use tidegate::tokens::secret::s256;
 
 use crate::admin::Person;
 use crate::clients::{java_follow, kcat_follow};
-use crate::gateway::{Gateway, Setup, TIMEOUT};
-use crate::idp::Idp;
+use crate::gateway::{Door, Gateway, Setup, TIMEOUT};
+use crate::idp::{AUDIENCE, Idp};
 use crate::kafka::Kafka;
+use crate::ports;
 use crate::process::{Process, until};
-use crate::records::{batch, produce};
+use crate::raw::Connection;
+use crate::records::{batch, fetch, produce};
+use crate::web::Web;
 
 const TOPIC: &str = "revocation-stream";
 
@@ -165,4 +171,109 @@ fn a_revocation_survives_a_crash_at_once_after_it() {
     assert!(!takes(&gateway), "a crash brought it back");
     Person::operator(&gateway).json(&["revoke", "principal", "by-token", "--restore", "--reason", "Is back"]);
     until("it is let in again", TIMEOUT, || takes(&gateway).then_some(()));
+}
+
+const BY_GROUP: &str = "
+version: 1
+grants:
+  - {name: analysts, purpose: Tests, groups: [analysts], resources: [{topic: revocation-group}], operations: [read]}
+  - {name: staff, purpose: Tests, groups: [staff], resources: [{topic: revocation-other}], operations: [read]}
+";
+
+const VERIFIER: &str = "a-verifier-of-the-tests-that-is-long-enough-for-pkce";
+const REDIRECT: &str = "http://127.0.0.1:4711/callback";
+
+/// Logs alice in at her provider; the token endpoint's answer.
+fn log_in(web: &Web, tokens: &str) -> Value {
+    let challenge = s256(VERIFIER);
+    let asked = [
+        ("response_type", "code"),
+        ("client_id", "tidegate-cli"),
+        ("redirect_uri", REDIRECT),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ];
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
+    let begun = web.get(&format!("{tokens}/authorize?{query}"), "");
+    let form = web.get(&begun.location, "");
+    let provider = begun.location.split("/authorize").next().unwrap();
+    let fields = [("request", &*form.field("request")), ("user", "alice"), ("password", "alice-secret")];
+    let back = web.post(&format!("{provider}/login"), &fields, "");
+    let code = web.get(&back.location, &begun.cookie).parameter("code");
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("client_id", "tidegate-cli"),
+        ("code", &code),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
+    ];
+    web.post(&format!("{tokens}/token"), &fields, "").json()
+}
+
+#[test]
+fn a_group_lost_at_the_provider_ends_what_rested_on_it_and_a_login_outlives_a_crash() {
+    for topic in ["revocation-group", "revocation-other"] {
+        Kafka::shared().create_topic(topic, 1, 1);
+    }
+    let port = ports::free(1);
+    let tokens = format!("http://localhost:{port}");
+    let idp = Idp::start(Options::loopback(AUDIENCE));
+    idp.register_party(RelyingParty {
+        client_id: "gateway".to_owned(),
+        secret: None,
+        redirect_uri: format!("{tokens}/callback"),
+    });
+    let employ = |groups: &[&str]| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        idp.register_person(Employee { name: "alice".to_owned(), password: "alice-secret".to_owned(), groups });
+    };
+    employ(&["analysts", "staff"]);
+    let more = format!(
+        "tokens:\n  bind: \"127.0.0.1:{port}\"\n  issuer: {tokens}\n  login: [{{issuer: \"{}\", client_id: gateway}}]\n",
+        idp.url()
+    );
+    let mut gateway = Setup { idp: &idp, more, ..Setup::new(Kafka::shared(), BY_GROUP) }.start();
+    let web = Web::from(1);
+    let text = |answer: &Value, field: &str| answer[field].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    let refresh = |answer: &Value| {
+        let token = text(answer, "refresh_token");
+        let fields = [("grant_type", "refresh_token"), ("client_id", "tidegate-cli"), ("refresh_token", &*token)];
+        web.post(&format!("{tokens}/token"), &fields, "").json()
+    };
+    let connect = |gateway: &Gateway, answer: &Value| {
+        let address = ("127.0.0.1", gateway.broker_port(Door::Plain, 1));
+        Connection::plain(address).login_token(&text(answer, "access_token"))
+    };
+    let error = |connection: &mut Connection, topic: &str| {
+        connection.ask(12, &fetch(&[topic])).responses[0].partitions[0].error_code
+    };
+
+    let first = log_in(&web, &tokens);
+    let mut open = connect(&gateway, &first);
+    assert_eq!((error(&mut open, "revocation-group"), error(&mut open, "revocation-other")), (0, 0));
+    let second = refresh(&first);
+    assert_eq!(error(&mut open, "revocation-group"), 0, "a refresh that changes nothing ends nothing");
+    employ(&["staff"]);
+    let third = refresh(&second);
+    assert!(open.is_closed(), "the connection rests on a group that is lost");
+    let mut next = connect(&gateway, &third);
+    assert_eq!((error(&mut next, "revocation-group"), error(&mut next, "revocation-other")), (29, 0));
+    let refused = gateway.evidence_of("the end of the connection", |entry| {
+        entry["kind"] == "connection_refused" && entry["principal"] == "alice"
+    });
+    assert!(refused["detail"].as_str().unwrap().contains("lost at the identity provider: the group analysts"));
+    // Whoever vouches for her is her issuer, though the gateway made the token.
+    assert_eq!(refused["issuer"], idp.url());
+
+    gateway.crash_and_restart();
+    let fourth = refresh(&third);
+    let mut next = connect(&gateway, &fourth);
+    assert_eq!((error(&mut next, "revocation-group"), error(&mut next, "revocation-other")), (29, 0));
+    let old = gateway.connect().authenticate("OAUTHBEARER", &crate::raw::bearer(&text(&first, "access_token")));
+    assert!(old.unwrap_err().contains("revoked"), "what was revoked before the crash is so after it");
+    // Shut out at her provider: with the tokens that the gateway made as well.
+    let out = ["revoke", "principal", "alice", "--issuer", idp.url(), "--reason", "Left"];
+    Person::operator(&gateway).json(&out);
+    assert!(next.is_closed());
+    assert_eq!(refresh(&fourth)["error"], "invalid_grant");
 }

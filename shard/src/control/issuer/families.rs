@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -363,7 +363,10 @@ impl Families {
     fn write(&mut self, line: &Line) -> io::Result<()> {
         let Some(journal) = &mut self.file else { return Ok(()) };
         if journal.is_mostly_past() {
-            *journal = Journal::write_anew(journal.path.clone(), self.by_sid.values())?;
+            match Journal::write_anew(journal.path.clone(), self.by_sid.values()) {
+                Ok(anew) => *journal = anew,
+                Err(error) => tracing::warn!(%error, "{FILE} cannot be written anew; it grows on"),
+            }
         }
         journal.append(line)
     }
@@ -508,7 +511,7 @@ impl Journal {
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // Half a line must not stand before the next one.
-            let _ = self.file.set_len(whole);
+            let _ = self.file.set_len(whole).and_then(|()| self.file.seek(SeekFrom::Start(whole)));
             return Err(error);
         }
         self.bytes.1 += bytes.len() as u64;

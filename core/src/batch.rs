@@ -232,6 +232,12 @@ pub enum BatchError {
         /// What is wrong with it; nothing of its content.
         reason: String,
     },
+    /// What it takes to understand a record is being fetched: look at it again soon.
+    #[error("the record at offset {offset} waits for its schema")]
+    Waiting {
+        /// Its offset.
+        offset: i64,
+    },
     /// A bound of [`Limits`] was exceeded.
     #[error("the batch is over the limit {limit} of {max}")]
     OverLimit {

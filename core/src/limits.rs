@@ -39,6 +39,8 @@ pub struct Limits {
     /// Memory that one shard takes for remembering what batches became, in bytes; 0 for none. Over it
     /// what was asked for least is forgotten and scanned anew.
     pub verdict_cache_bytes_per_shard_max: u32,
+    /// Schemas of the registry that are kept. Over it the oldest are forgotten and fetched anew.
+    pub schemas_max: u32,
     /// Client connections of one shard. Over it new connections are closed at once.
     pub connections_per_shard_max: u32,
     /// Topic ids that one shard remembers. Over it the oldest are forgotten and resolved anew.
@@ -87,6 +89,7 @@ impl Default for Limits {
             batch_records_max: 1_000_000,
             record_headers_max: 1000,
             verdict_cache_bytes_per_shard_max: 64 * 1024 * 1024,
+            schemas_max: 10_000,
             connections_per_shard_max: 20_000,
             topic_ids_max: 100_000,
             fetch_session_partitions_max: 10_000,

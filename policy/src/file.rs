@@ -313,6 +313,11 @@ pub struct MaskRule {
     /// Reads the records of these topics as CSV; fields are then given by column or name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvRule>,
+    /// Reads records of these topics that are in a schema registry's framing (Avro, JSON Schema) by
+    /// their schemas, whatever other rules say of them. The configuration names the registry. A record
+    /// whose schema cannot be had cannot be parsed; see `on_unparseable`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schema_registry: bool,
     /// What happens to a finding.
     pub operator: OperatorRule,
     /// Whether record keys are masked as well. A masked key changes partitioning and compaction.
@@ -357,7 +362,7 @@ impl ClassName {
     }
 }
 
-/// One field, or several: exactly one of `path`, `name`, `names_of` and `column`.
+/// One field, or several: exactly one of `path`, `name`, `names_of`, `tag` and `column`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldRule {
@@ -377,6 +382,10 @@ pub struct FieldRule {
     /// `person_name`, `postal_address`, `date_of_birth`, `passport`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names_of: Option<DataClass>,
+    /// By a tag that the schema in the registry gives the field (`confluent:tags`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub tag: Option<String>,
     /// By its column in CSV: a name, or a number from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<ColumnRule>,

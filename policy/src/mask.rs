@@ -9,7 +9,7 @@
 //!
 //! Reading order: this file, [`plan`], [`pass`], then `operate` (where bytes change), `value` (what
 //! a found value becomes) and [`key`]; of the fields [`path`], `automaton`, `names`, `fields`,
-//! `json`, `csv`.
+//! `json`, `csv`; of records with a schema [`schema`], then `framed`.
 //!
 //! Invariants: the plan is immutable; a record without findings costs no allocation; what was JSON
 //! is JSON afterwards, and what no rule names keeps its bytes; what was binary keeps its length.
@@ -24,6 +24,7 @@ mod automaton;
 mod csv;
 mod fields;
 mod fingerprint;
+mod framed;
 mod json;
 pub mod key;
 mod names;
@@ -31,6 +32,7 @@ mod operate;
 pub mod pass;
 pub mod path;
 pub mod plan;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -205,6 +207,8 @@ pub enum Selector {
     Name(Box<str>),
     /// By all names that fields with data of this class usually have.
     NamesOf(DataClass),
+    /// By a tag that its schema gives it.
+    Tag(Box<str>),
     /// By the number of its column, from 1.
     Column(u32),
 }
@@ -225,13 +229,15 @@ pub struct MaskEntry {
     pub observes: bool,
     /// How records are to be read as CSV, where the rule says so.
     pub csv: Option<Arc<CsvForm>>,
+    /// Whether records may be in a schema registry's framing, and are then read by their schemas.
+    pub framed: bool,
 }
 
 impl MaskEntry {
     /// An entry for values, that masks.
     #[must_use]
     pub fn new(target: Target, operator: Operator, rule: impl Into<Arc<str>>) -> Self {
-        Self { target, operator, rule: rule.into(), keys: false, observes: false, csv: None }
+        Self { target, operator, rule: rule.into(), keys: false, observes: false, csv: None, framed: false }
     }
 
     pub(crate) fn class(&self) -> Class<'_> {

@@ -48,6 +48,8 @@ pub struct Config {
     pub identity: Identity,
     /// The gateway as an issuer of its own tokens.
     pub tokens: Option<Tokens>,
+    /// The schema registry.
+    pub schema_registry: Option<SchemaRegistry>,
     /// The policy file.
     pub policy_file: PathBuf,
     /// The evidence.
@@ -196,6 +198,36 @@ pub struct Upstream {
     pub sasl: UpstreamSasl,
     /// How often brokers' addresses are asked for.
     pub metadata_interval: Duration,
+}
+
+/// A schema registry.
+#[derive(Debug, Clone)]
+pub struct SchemaRegistry {
+    /// Where it answers.
+    pub url: url::Url,
+    /// How the gateway logs in to it.
+    pub login: RegistryLogin,
+    /// The authorities that its certificate is checked against; `None` for the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How the gateway logs in to a schema registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryLogin {
+    /// It does not.
+    None,
+    /// By name and password.
+    Basic {
+        /// The name.
+        username: String,
+        /// The file with the password.
+        password_file: PathBuf,
+    },
+    /// By a token.
+    Bearer {
+        /// The file with the token.
+        token_file: PathBuf,
+    },
 }
 
 /// Whose tokens are believed.

@@ -15,6 +15,7 @@ mod keys;
 mod listen;
 mod metrics;
 mod notify;
+mod registry;
 mod reload;
 mod saml;
 mod secrets;
@@ -58,6 +59,8 @@ pub struct Prepared {
     asks: mpsc::Receiver<Ask>,
     /// How each issuer's keys are fetched, in the order of the configuration.
     clients: Vec<reqwest::Client>,
+    /// Asks the schema registry.
+    registry: Option<reqwest::Client>,
     authority: authority::Opened,
     /// The gateway as an issuer of its own tokens.
     tokens: Option<Arc<issuer::Issuer>>,
@@ -98,6 +101,10 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
             Err(error) => wrong.push(format!("issuer {}: {error:#}", issuer.issuer)),
         }
     }
+    let registry = config.schema_registry.as_ref().map(registry::client).transpose().unwrap_or_else(|error| {
+        wrong.push(format!("schema_registry: {error:#}"));
+        None
+    });
     let upstream_tls = config.upstream.tls.as_ref().map(tls::upstream).transpose().unwrap_or_else(|error| {
         wrong.push(format!("upstream: {error}"));
         None
@@ -127,7 +134,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     let tokens = issuer::prepare(config, &shared).map_err(PrepareError::Files)?;
     shared.readiness.set(Condition::Keys, config.identity.issuers.is_empty());
-    Ok(Prepared { shared, asks, clients, authority, tokens, operator })
+    Ok(Prepared { shared, asks, clients, registry, authority, tokens, operator })
 }
 
 /// The running control thread.
@@ -187,7 +194,7 @@ async fn run(
     signals: signals::Signals,
     stopped: oneshot::Receiver<()>,
 ) {
-    let Prepared { shared, asks, clients, authority, tokens, operator } = prepared;
+    let Prepared { shared, asks, clients, registry: registry_client, authority, tokens, operator } = prepared;
     let metrics = Arc::new(ControlMetrics::default());
     metrics.policy_version(shared.policy.load().version());
     shared.notices.put(reload::policy_loaded(&config, &shared.policy.load()));
@@ -213,7 +220,12 @@ async fn run(
     }
     let (topology, topology_asks) = topology::Topology::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(topology.run());
-    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, authority.clone(), metrics));
+    let schemas = config.schema_registry.clone().zip(registry_client).map(|(registry, client)| {
+        let (keeper, wanted) = registry::RegistryKeeper::new(registry, client, shared.clone());
+        tokio::spawn(keeper.run());
+        wanted
+    });
+    tokio::spawn(dispatch::dispatch(asks, unknown_keys, topology_asks, schemas, authority.clone(), metrics));
 
     let listener = match listen::HttpListener::new(listener, shared.clone()) {
         Ok(listener) => listener,

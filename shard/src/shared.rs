@@ -7,6 +7,7 @@
 mod handover;
 mod metrics;
 mod readiness;
+mod schemas;
 mod sessions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,11 +22,13 @@ use tokio::sync::mpsc;
 pub use self::handover::{Handed, Handover, Place};
 pub use self::metrics::{CachePadded, Counter, Gauge, Histogram, LATENCY_BOUNDS_MICROS, Refusal, ShardMetrics, Step};
 pub use self::readiness::{Condition, Readiness};
+pub use self::schemas::SchemaShelf;
 pub use self::sessions::{LiveSession, Sessions};
 use crate::config::Config;
 use crate::data::versions::UpstreamVersions;
 use tidegate_policy::authority::{ApprovalId, Approvals, HeldOperation};
 use tidegate_policy::identity::Issuers;
+use tidegate_policy::mask::schema::SchemaId;
 use tidegate_policy::snapshot::Snapshot;
 
 /// Requests of shards that wait for the control thread. At the bound a request is dropped; whoever
@@ -74,6 +77,8 @@ pub struct Shared {
     pub handover: Arc<Handover>,
     /// Events of the control thread for the evidence; shard 0 writes them.
     pub notices: Notices,
+    /// The registry's schemas, as far as they are known.
+    pub schemas: SchemaShelf,
     /// The sessions that are open now, for lists.
     pub sessions: Sessions,
     asks: mpsc::Sender<Ask>,
@@ -123,6 +128,8 @@ pub enum Ask {
     },
     /// Brokers and addresses that a response showed and `Cluster` lacks.
     LearnedBrokers(BTreeMap<i32, (String, u16)>),
+    /// A record names a schema that isn't known. The answer comes through [`Shared::schemas`].
+    Schema(SchemaId),
     /// A broker could not be reached or isn't known: look again.
     RefreshCluster,
     /// An operation waits for an approver. The answer comes through [`Shared::approvals`].
@@ -167,6 +174,7 @@ impl Shared {
             shards: (0..config.shards).map(|_| Arc::new(ShardMetrics::default())).collect(),
             handover: Handover::new(config.shards),
             notices: Notices::default(),
+            schemas: SchemaShelf::new(config.schema_registry.is_some(), config.limits.schemas_max, asks.clone()),
             sessions: Sessions::new(config.shards),
             asks,
         };

@@ -82,8 +82,8 @@ impl CsvPlan {
                 }
             }
             Selector::NamesOf(class) => self.names.add_class(*class, slot),
-            // The checks allow no paths where a rule says how to read CSV.
-            Selector::Path(_) => return,
+            // The checks allow no paths or tags where a rule says how to read CSV.
+            Selector::Path(_) | Selector::Tag(_) => return,
         }
         self.strict |= masks;
     }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use super::Selector;
-use super::automaton::{Automaton, UNNAMED};
+use super::automaton::{Automaton, DEAD, UNNAMED};
 use super::json;
 use super::names::Names;
 use super::path::Path;
@@ -18,8 +18,12 @@ pub(super) struct Fields {
     /// `None` where the paths are too many for it: nothing can then be read.
     pub(super) automaton: Option<Automaton>,
     pub(super) names: Names,
+    /// By the tags of a schema.
+    tags: Vec<(Box<str>, Slot)>,
     /// Whether values that cannot be read must not pass: a path of a rule that masks leads into them.
     pub(super) strict: bool,
+    /// Whether values without a schema must not pass: a rule that masks names a tag.
+    pub(super) needs_schema: bool,
     /// Whether anything is changed at all.
     pub(super) masks: bool,
     /// Tells these fields apart from those of other plans.
@@ -31,7 +35,9 @@ pub(super) struct Fields {
 pub(super) struct Builder {
     paths: Vec<(Path, Slot)>,
     names: Names,
+    tags: Vec<(Box<str>, Slot)>,
     strict: bool,
+    needs_schema: bool,
     masks: bool,
 }
 
@@ -44,6 +50,10 @@ impl Builder {
             }
             Selector::Name(name) => self.names.add(name, slot),
             Selector::NamesOf(class) => self.names.add_class(*class, slot),
+            Selector::Tag(tag) => {
+                self.tags.push((tag.clone(), slot));
+                self.needs_schema |= masks;
+            }
             // The checks allow columns only where a rule says how to read CSV.
             Selector::Column(_) => return,
         }
@@ -54,11 +64,13 @@ impl Builder {
     pub(super) fn finish(self) -> Option<Fields> {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let Self { paths, names, strict, masks } = self;
-        (!paths.is_empty() || !names.is_empty()).then(|| Fields {
+        let Self { paths, names, tags, strict, needs_schema, masks } = self;
+        (!paths.is_empty() || !names.is_empty() || !tags.is_empty()).then(|| Fields {
             automaton: Automaton::new(&paths),
             names,
+            tags,
             strict,
+            needs_schema,
             masks,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
@@ -68,6 +80,42 @@ impl Builder {
 impl Fields {
     pub(super) fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Tells these fields apart from those of other plans.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The state at, and who speaks about, the member of this name of what `state` and `slot` are of.
+    pub(super) fn member(&self, state: u16, slot: Slot, name: &[u8]) -> (u16, Slot) {
+        self.member_of(state, slot, self.meaning(name))
+    }
+
+    /// As [`Fields::member`], for a name that was looked up.
+    pub(super) fn member_of(&self, state: u16, slot: Slot, meaning: Meaning) -> (u16, Slot) {
+        let slot = slot.and(meaning.slot);
+        let Some(automaton) = &self.automaton else { return (DEAD, slot) };
+        let state = automaton.member(state, meaning.name);
+        (state, slot.and(automaton.slot(state)))
+    }
+
+    /// The state at, and who speaks about, an element of what `state` and `slot` are of.
+    pub(super) fn element(&self, state: u16, slot: Slot, index: u32) -> (u16, Slot) {
+        let Some(automaton) = &self.automaton else { return (DEAD, slot) };
+        let state = automaton.element(state, index);
+        (state, slot.and(automaton.slot(state)))
+    }
+
+    /// Who speaks about fields with this tag.
+    pub(super) fn tag(&self, tag: &str) -> Slot {
+        let tagged = self.tags.iter().filter(|(known, _)| **known == *tag);
+        tagged.fold(Slot::NONE, |slots, (_, slot)| slots.and(*slot))
+    }
+
+    /// Whether a path without `..` leads on from `state`.
+    pub(super) fn leads_on(&self, state: u16) -> bool {
+        self.automaton.as_ref().is_some_and(|automaton| automaton.leads_on(state))
     }
 
     /// What a key means, as it stands in a document, escapes included.
@@ -138,13 +186,20 @@ thread_local! {
 impl Keys {
     /// The table that this thread kept, emptied where it is of other fields.
     pub(super) fn take(fields: &Fields) -> Self {
-        let kept = KEPT.take().filter(|keys| keys.id == fields.id);
-        kept.unwrap_or_else(|| {
-            let meaning = Meaning { name: UNNAMED, slot: Slot::NONE };
-            let outline = Outline { length: u64::MAX, first: 0, last: 0 };
-            let none = Known { outline, key: [0; KEY_BYTES_MAX], meaning };
-            Self { id: fields.id, sets: vec![Set { ways: [none; WAYS], next: 0 }; SETS].into() }
-        })
+        KEPT.take().filter(|keys| keys.are_of(fields)).unwrap_or_else(|| Self::new(fields))
+    }
+
+    /// An empty table.
+    pub(super) fn new(fields: &Fields) -> Self {
+        let meaning = Meaning { name: UNNAMED, slot: Slot::NONE };
+        let outline = Outline { length: u64::MAX, first: 0, last: 0 };
+        let none = Known { outline, key: [0; KEY_BYTES_MAX], meaning };
+        Self { id: fields.id, sets: vec![Set { ways: [none; WAYS], next: 0 }; SETS].into() }
+    }
+
+    /// Whether it is of these fields.
+    pub(super) fn are_of(&self, fields: &Fields) -> bool {
+        self.id == fields.id
     }
 
     /// Keeps it for this thread's next pass.

@@ -33,7 +33,12 @@ impl Fingerprint {
             Target::Field(field) => self.field(field),
         }
         self.part(entry.rule.as_bytes());
-        self.part(&[u8::from(entry.keys), u8::from(entry.observes), u8::from(entry.csv.is_some())]);
+        self.part(&[
+            u8::from(entry.keys),
+            u8::from(entry.observes),
+            u8::from(entry.framed),
+            u8::from(entry.csv.is_some()),
+        ]);
         if let Some(form) = &entry.csv {
             self.part(format!("{form:?}").as_bytes());
         }
@@ -50,6 +55,7 @@ impl Fingerprint {
             Selector::Path(path) => self.tagged(b"path", &path.to_string()),
             Selector::Name(name) => self.tagged(b"name", name),
             Selector::NamesOf(class) => self.tagged(b"names of", class.name()),
+            Selector::Tag(tag) => self.tagged(b"tag", tag),
             Selector::Column(column) => self.tagged(b"column", &column.to_string()),
         }
         self.tagged(b"class", field.class.as_ref().map_or("", |class| class.name()));

@@ -71,12 +71,24 @@ pub(super) fn walk(
     buffers: &mut Buffers,
     places: &mut Vec<FieldPlace>,
 ) -> Result<(), Malformed> {
+    walk_from(text, fields, keys, START, buffers, places)
+}
+
+/// As [`walk`], for a text that stands where `state` is of.
+pub(super) fn walk_from(
+    text: &[u8],
+    fields: &Fields,
+    keys: &mut Keys,
+    state: u16,
+    buffers: &mut Buffers,
+    places: &mut Vec<FieldPlace>,
+) -> Result<(), Malformed> {
     let Some(automaton) = &fields.automaton else { return Err(Malformed::TooManyPaths) };
     let Buffers { stack, nested } = buffers;
     stack.clear();
     let mut walk = Walk { fields, automaton, keys, stack, places };
     let text_start = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    walk.documents(text, text_start, None, START, nested)
+    walk.documents(text, text_start, None, state, nested)
 }
 
 /// Whether a text may be a JSON document that holds members or elements.

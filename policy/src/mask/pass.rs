@@ -12,13 +12,17 @@ use tidegate_core::words::DataClass;
 
 use super::csv;
 use super::fields::Keys;
+use super::framed::Framed;
 use super::json::{self, FieldPlace, Scalar};
 use super::operate::{operate, plain_string};
 use super::plan::{Slot, Sought};
+use super::schema::{self, NoSchemas, SchemaId, Schemas};
 use super::{MaskEntry, MaskPlan, Operator};
 use crate::file::OnUnparseable;
 use crate::scan::{Finding, Scanner};
 use crate::subject::{ClassKey, SubjectKey};
+
+mod framed;
 
 /// What takes the place of a value that cannot be parsed, where the policy wants that.
 const UNPARSEABLE: &[u8] = b"[unparseable]";
@@ -117,8 +121,21 @@ impl Tally {
 pub(super) struct Place {
     pub(super) span: Range<usize>,
     pub(super) slot: Slot,
-    confidence: u8,
+    pub(super) confidence: u8,
     pub(super) form: Form,
+}
+
+impl Place {
+    /// A field of a document.
+    pub(super) fn of_json(place: &FieldPlace) -> Self {
+        let FieldPlace { span, slot, scalar, quote } = place;
+        Self { span: span.clone(), slot: *slot, confidence: 100, form: Form::Json(*scalar, *quote) }
+    }
+
+    /// Whether it is a field, and not recognised by itself.
+    pub(super) fn is_field(&self) -> bool {
+        self.form != Form::Found
+    }
 }
 
 /// What a place is, for what its bytes become.
@@ -155,7 +172,15 @@ pub struct MaskPass<'a> {
     /// A finding of the record asks for the record to be emptied.
     drops: bool,
     /// Why the record must not pass.
-    refused: Option<String>,
+    refused: Option<Refusal>,
+    schemas: &'a dyn Schemas,
+    framed: Option<Box<Framed>>,
+    /// The schema of what is masked next, where the record's headers name it.
+    named: Option<SchemaId>,
+    /// The offset of the record that must not pass.
+    offset: i64,
+    /// What was made of records depends on what may be otherwise soon.
+    passing: bool,
     tagging: Option<Tagging<'a>>,
 }
 
@@ -170,6 +195,15 @@ struct Tagging<'a> {
     offset: i64,
     /// Keys of classes by the index of the entry, made when they are needed first.
     keys: Vec<Option<ClassKey>>,
+}
+
+/// Why a record must not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Refusal {
+    /// It cannot be parsed.
+    Unparseable(String),
+    /// Its schema is not there yet.
+    Waits,
 }
 
 /// What walking documents takes.
@@ -194,6 +228,11 @@ impl<'a> MaskPass<'a> {
             drops: false,
             refused: None,
             tagging: None,
+            schemas: &NoSchemas,
+            framed: None,
+            named: None,
+            offset: -1,
+            passing: false,
         }
     }
 
@@ -212,6 +251,13 @@ impl<'a> MaskPass<'a> {
         }
     }
 
+    /// The same pass, with schemas for records in a registry's framing.
+    #[must_use]
+    pub fn with_schemas(mut self, schemas: &'a dyn Schemas) -> Self {
+        self.schemas = schemas;
+        self
+    }
+
     /// What was found so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {
@@ -221,6 +267,12 @@ impl<'a> MaskPass<'a> {
     /// What was found since it was last taken.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
+    }
+
+    /// Whether anything since it was last asked depended on what may be otherwise soon: a schema that
+    /// could not be had.
+    pub fn take_passing(&mut self) -> bool {
+        std::mem::take(&mut self.passing)
     }
 
     /// What was found so far, with the entry that decided or observed.
@@ -244,7 +296,8 @@ impl<'a> MaskPass<'a> {
         self.drops = false;
         let masked = self.mask(bytes, Part::Value);
         match self.refused.take() {
-            Some(reason) => Err(reason),
+            Some(Refusal::Unparseable(reason)) => Err(reason),
+            Some(Refusal::Waits) => Err("its schema is not there yet".to_owned()),
             None if self.drops => Ok(Some(Vec::new())),
             None => Ok(masked),
         }
@@ -273,6 +326,15 @@ impl<'a> MaskPass<'a> {
     fn mask(&mut self, bytes: &[u8], part: Part) -> Option<Vec<u8>> {
         self.places.clear();
         let plan = self.plan;
+        if plan.framed && part != Part::Header {
+            return self.framed(bytes, part);
+        }
+        self.plain(bytes, part)
+    }
+
+    /// Masks a part as it is.
+    fn plain(&mut self, bytes: &[u8], part: Part) -> Option<Vec<u8>> {
+        let plan = self.plan;
         let sought = if part == Part::Key { &plan.in_keys } else { &plan.in_values };
         if !sought.is_empty() {
             self.recognise(bytes, sought);
@@ -282,7 +344,7 @@ impl<'a> MaskPass<'a> {
                 self.tally.records_unparseable += 1;
                 match plan.on_unparseable {
                     OnUnparseable::Reject => {
-                        self.refused = Some(reason);
+                        self.refused = Some(Refusal::Unparseable(reason));
                         return None;
                     }
                     OnUnparseable::MaskWholeValue => return Some(UNPARSEABLE.to_vec()),
@@ -293,9 +355,15 @@ impl<'a> MaskPass<'a> {
             self.tag_fields(bytes);
             self.join();
         }
+        self.operate(bytes)
+    }
+
+    /// What becomes of the places that were found in `bytes`.
+    fn operate(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.places.is_empty() {
             return None;
         }
+        let plan = self.plan;
         for place in &self.places {
             self.tally.count(place.slot.decides());
             self.tally.count(place.slot.observes());
@@ -307,31 +375,9 @@ impl<'a> MaskPass<'a> {
 
     /// Finds what is recognised by itself.
     fn recognise(&mut self, bytes: &[u8], sought: &Sought) {
-        let Self { plan, scanner, findings, places, .. } = self;
-        findings.clear();
-        scanner.scan(bytes, sought.classes, findings);
-        places.extend(findings.iter().map(|Finding { class, span, confidence }| {
-            let slot = plan.by_class.get(*class as usize).copied().unwrap_or(Slot::NONE);
-            Place { span: span.clone(), slot, confidence: *confidence, form: Form::Found }
-        }));
-        if !sought.customs.is_empty() {
-            let classes = sought.customs.iter().map(|(class, _)| &**class);
-            scanner.scan_custom(bytes, classes, |index, span| {
-                let checked = sought.customs.get(index).is_some_and(|(class, _)| class.is_checked());
-                let slot = sought.customs.get(index).map_or(Slot::NONE, |(_, slot)| *slot);
-                let confidence = if checked { 95 } else { 80 };
-                places.push(Place { span, slot, confidence, form: Form::Found });
-            });
-            places.sort_by_key(|place| (place.span.start, std::cmp::Reverse(place.span.end)));
-        }
-        if let Some(tagging) = &mut self.tagging {
-            // Before they are merged: what overlaps may be of two people.
-            for place in &self.places {
-                let found = bytes.get(place.span.clone()).unwrap_or_default();
-                tagging.tag(self.plan, place.slot, found, &mut self.tally.subjects);
-            }
-        }
-        self.resolve();
+        let Self { plan, scanner, findings, places, tagging, tally, .. } = self;
+        let tagging = tagging.as_mut().map(|tagging| (tagging, &mut tally.subjects));
+        recognise(plan, (scanner, findings), tagging, bytes, sought, places);
     }
 
     /// Tags the values of named fields.
@@ -356,26 +402,6 @@ impl<'a> MaskPass<'a> {
         }
     }
 
-    /// Makes one of findings that overlap: it spans them all, so that nothing of either is left
-    /// readable, and is of the class that is masked, then of the surer, then of the rule that stands
-    /// first.
-    fn resolve(&mut self) {
-        let plan = self.plan;
-        let rank = |place: &Place| (plan.masks(place.slot), place.confidence, std::cmp::Reverse(place.slot.decides()));
-        // They are ordered by where they begin.
-        self.places.dedup_by(|later, earlier| {
-            let overlap = later.span.start < earlier.span.end;
-            if overlap {
-                earlier.span.end = earlier.span.end.max(later.span.end);
-                if rank(later) > rank(earlier) {
-                    earlier.slot = later.slot;
-                    earlier.confidence = later.confidence;
-                }
-            }
-            overlap
-        });
-    }
-
     /// Finds the named fields of a value; says why it cannot be parsed, where it has to be.
     fn walk(&mut self, bytes: &[u8]) -> Result<(), String> {
         let Self { plan, fields: places, json: kept, csv: buffers, .. } = self;
@@ -394,12 +420,7 @@ impl<'a> MaskPass<'a> {
                     return Err(error.to_string());
                 }
                 Err(_) => {}
-                Ok(()) => places.extend(walking.places.iter().map(|place| Place {
-                    span: place.span.clone(),
-                    slot: place.slot,
-                    confidence: 100,
-                    form: Form::Json(place.scalar, place.quote),
-                })),
+                Ok(()) => places.extend(walking.places.iter().map(Place::of_json)),
             }
         }
         let mut cells = Vec::new();
@@ -483,10 +504,64 @@ impl Tagging<'_> {
             subjects.cut += 1;
         }
     }
+/// Finds what is recognised by itself in `bytes`.
+fn recognise(
+    plan: &MaskPlan,
+    (scanner, findings): (&mut Scanner, &mut Vec<Finding>),
+    tagging: Option<(&mut Tagging<'_>, &mut Subjects)>,
+    bytes: &[u8],
+    sought: &Sought,
+    places: &mut Vec<Place>,
+) {
+    findings.clear();
+    scanner.scan(bytes, sought.classes, findings);
+    places.extend(findings.iter().map(|Finding { class, span, confidence }| {
+        let slot = plan.by_class.get(*class as usize).copied().unwrap_or(Slot::NONE);
+        Place { span: span.clone(), slot, confidence: *confidence, form: Form::Found }
+    }));
+    if !sought.customs.is_empty() {
+        let classes = sought.customs.iter().map(|(class, _)| &**class);
+        scanner.scan_custom(bytes, classes, |index, span| {
+            let checked = sought.customs.get(index).is_some_and(|(class, _)| class.is_checked());
+            let slot = sought.customs.get(index).map_or(Slot::NONE, |(_, slot)| *slot);
+            let confidence = if checked { 95 } else { 80 };
+            places.push(Place { span, slot, confidence, form: Form::Found });
+        });
+        places.sort_by_key(|place| (place.span.start, std::cmp::Reverse(place.span.end)));
+    }
+    if let Some((tagging, subjects)) = tagging {
+        // Before they are merged: what overlaps may be of two people.
+        for place in places.iter() {
+            tagging.tag(plan, place.slot, bytes.get(place.span.clone()).unwrap_or_default(), subjects);
+        }
+    }
+    resolve(plan, places);
+}
+
+/// Makes one of findings that overlap: it spans them all, so that nothing of either is left
+/// readable, and is of the class that is masked, then of the surer, then of the rule that stands
+/// first.
+fn resolve(plan: &MaskPlan, places: &mut Vec<Place>) {
+    let rank = |place: &Place| (plan.masks(place.slot), place.confidence, std::cmp::Reverse(place.slot.decides()));
+    // They are ordered by where they begin.
+    places.dedup_by(|later, earlier| {
+        let overlap = later.span.start < earlier.span.end;
+        if overlap {
+            earlier.span.end = earlier.span.end.max(later.span.end);
+            if rank(later) > rank(earlier) {
+                earlier.slot = later.slot;
+                earlier.confidence = later.confidence;
+            }
+        }
+        overlap
+    });
 }
 
 impl Drop for MaskPass<'_> {
     fn drop(&mut self) {
+        if let Some(framed) = self.framed.take() {
+            framed.keep();
+        }
         if let Some(json) = self.json.take() {
             json.keys.keep();
         }
@@ -499,15 +574,18 @@ impl Inspect for MaskPass<'_> {
         if let Some(tagging) = &mut self.tagging {
             tagging.offset = record.offset;
         }
+        let keys_schema = self.named(record, schema::KEY_HEADER);
+        self.named = keys_schema;
         let key = self.field(record.key, Part::Key);
         let mut headers = Vec::new();
         for (index, (_, value)) in record.headers.iter().enumerate() {
             headers.extend(self.field(value, Part::Header).map(|edit| (index, edit)));
         }
         // Last, so that what was found in it is what `places` tells.
+        self.named = self.named(record, schema::VALUE_HEADER);
         let value = self.field(record.value, Part::Value);
-        if let Some(reason) = &mut self.refused {
-            *reason = format!("{}\n{reason}", record.offset);
+        if self.refused.is_some() {
+            self.offset = record.offset;
             return Some(RecordEdit::default());
         }
         if self.drops {
@@ -523,8 +601,10 @@ impl Inspect for MaskPass<'_> {
     }
 
     fn refusal(&mut self) -> Option<BatchError> {
-        let reason = self.refused.take()?;
-        let (offset, reason) = reason.split_once('\n').unwrap_or(("", &reason));
-        Some(BatchError::Record { offset: offset.parse().unwrap_or(-1), reason: reason.to_owned() })
+        let offset = self.offset;
+        Some(match self.refused.take()? {
+            Refusal::Unparseable(reason) => BatchError::Record { offset, reason },
+            Refusal::Waits => BatchError::Waiting { offset },
+        })
     }
 }

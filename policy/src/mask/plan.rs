@@ -15,7 +15,7 @@ use crate::scan::custom::CustomClass;
 
 /// Which entries of a plan speak about one thing: of those that decide the first, of those that only
 /// observe the first. Entries are given by their index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     decides: u16,
     observes: u16,
@@ -74,6 +74,8 @@ pub struct MaskPlan {
     pub(super) fields: Option<Fields>,
     /// Fields of CSV lines, by the form that rules give.
     pub(super) csv: Vec<CsvPlan>,
+    /// Whether records may be in a schema registry's framing.
+    pub(super) framed: bool,
     pub(super) on_unparseable: OnUnparseable,
     fingerprint: u128,
 }
@@ -223,6 +225,7 @@ impl Building {
         fingerprint.part(format!("{on_unparseable:?}").as_bytes());
         entries.iter().for_each(|entry| fingerprint.entry(entry));
         let (fields, csv) = fields(&entries);
+        let framed = entries.iter().any(|entry| entry.framed);
         MaskPlan {
             entries: entries.into(),
             by_class,
@@ -230,6 +233,7 @@ impl Building {
             in_keys: keys,
             fields,
             csv,
+            framed,
             on_unparseable,
             fingerprint: fingerprint.finish(),
         }

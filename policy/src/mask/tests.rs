@@ -11,6 +11,7 @@ use crate::file::OnUnparseable;
 
 use super::*;
 
+mod avro;
 mod fields;
 mod operators;
 mod subjects;

@@ -46,6 +46,7 @@ pub(super) fn mask(rule: &MaskRule, keys: &HashMap<String, MaskKey>, classes: &C
         keys: rule.keys,
         observes: rule.mode == Mode::Observe,
         csv: csv.clone(),
+        framed: rule.schema_registry,
     });
     Mask {
         who: who(&rule.principals, &rule.groups, rule.everyone),
@@ -90,6 +91,7 @@ fn field(rule: &FieldRule) -> Option<Field> {
     let (selector, text) = match rule {
         FieldRule { path: Some(path), .. } => (Selector::Path(Path::parse(path).ok()?), path.clone()),
         FieldRule { name: Some(name), .. } => (Selector::Name(name.as_str().into()), name.clone()),
+        FieldRule { tag: Some(tag), .. } => (Selector::Tag(tag.as_str().into()), format!("tag {tag}")),
         FieldRule { names_of: Some(class), .. } => (Selector::NamesOf(*class), format!("names of {}", class.name())),
         FieldRule { column: Some(ColumnRule::Number(number)), .. } => {
             (Selector::Column(*number), format!("column {number}"))

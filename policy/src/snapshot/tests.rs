@@ -328,7 +328,7 @@ masks:
         "masks[1]: masks nothing; give `classes` or `fields`",
         "masks[2].fields[0].path: a path begins with `$`, as in `$.customer.email`",
         "masks[2].fields[1]: gives `path` and `name` at once; give each an item of its own",
-        "masks[2].fields[2]: names no field; give `path`, `name`, `names_of` or `column`",
+        "masks[2].fields[2]: names no field; give `path`, `name`, `names_of`, `tag` or `column`",
         "masks[2].fields[3].column: only CSV has columns; say how to read it with the rule's `csv`",
         "masks[2].fields[4].name: has no letter or digit",
         "masks[3].fields[0].names_of: no names of fields are known for `jwt`; give `name`",

@@ -19,7 +19,8 @@ use tidegate_policy::authority::Actor;
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
     AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls,
-    Mechanism, OnFailure, PrincipalFrom, Release, SamlConfig, Target, Upstream, UpstreamSasl, file,
+    Mechanism, OnFailure, PrincipalFrom, RegistryLogin, Release, SamlConfig, SchemaRegistry, Target, Upstream,
+    UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
@@ -78,6 +79,7 @@ impl Checker<'_> {
             upstream: self.upstream(&file.upstream),
             identity,
             tokens,
+            schema_registry: file.schema_registry.as_ref().and_then(|registry| self.schema_registry(registry)),
             policy_file,
             evidence: self.evidence(&file.evidence, file.limits.evidence_entry_bytes_max),
             authority: self.authority(file),
@@ -410,6 +412,35 @@ impl Checker<'_> {
                 Duration::from_secs(3600),
             ),
         }
+    }
+
+    fn schema_registry(&mut self, registry: &file::SchemaRegistry) -> Option<SchemaRegistry> {
+        let file::SchemaRegistry { url, username, password_file, token_file, ca_file } = registry;
+        let password_file = password_file.as_ref().map(|file| self.readable("schema_registry.password_file", file));
+        let token_file = token_file.as_ref().map(|file| self.readable("schema_registry.token_file", file));
+        let ca_file = ca_file.as_ref().map(|file| self.readable("schema_registry.ca_file", file));
+        let login = match (username.clone(), password_file, token_file) {
+            (None, None, None) => RegistryLogin::None,
+            (Some(username), Some(password_file), None) => RegistryLogin::Basic { username, password_file },
+            (None, None, Some(token_file)) => RegistryLogin::Bearer { token_file },
+            _ => {
+                let what = "give `username` and `password_file`, or `token_file`, or none of them";
+                self.complain("schema_registry", what);
+                RegistryLogin::None
+            }
+        };
+        let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(parsed) = parsed.filter(|url| url.username().is_empty() && url.password().is_none()) else {
+            self.complain(
+                "schema_registry.url",
+                "must be an address like `https://registry.example.com`, without a login",
+            );
+            return None;
+        };
+        if parsed.scheme() == "http" && login != RegistryLogin::None {
+            self.warn("schema_registry.url", "the gateway's secret crosses the network in clear; use https");
+        }
+        Some(SchemaRegistry { url: parsed, login, ca_file })
     }
 
     fn identity(&mut self, file: &file::File) -> Identity {

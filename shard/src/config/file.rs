@@ -41,6 +41,8 @@ pub struct File {
     pub identity: Identity,
     /// The gateway as an issuer of short-lived tokens of its own: logins, service accounts, tokens for the upstream.
     pub tokens: Option<Tokens>,
+    /// The schema registry whose framing records have, for mask rules with `schema_registry: true`.
+    pub schema_registry: Option<SchemaRegistry>,
     /// The policy file: who may do what, and what is masked. Reloaded when it changes.
     pub policy_file: PathBuf,
     /// The evidence.
@@ -187,6 +189,22 @@ pub struct UpstreamTls {
     pub certificate_file: Option<PathBuf>,
     /// The private key to it, PEM.
     pub key_file: Option<PathBuf>,
+}
+
+/// A schema registry that speaks Confluent's API.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRegistry {
+    /// Where it answers, for instance `https://registry.example.com`.
+    pub url: String,
+    /// The user name, where it asks for one.
+    pub username: Option<String>,
+    /// The file with the password to it.
+    pub password_file: Option<PathBuf>,
+    /// The file with a bearer token, instead of name and password.
+    pub token_file: Option<PathBuf>,
+    /// The authorities that its certificate is checked against, PEM; by default the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Whose tokens are believed.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_policy::authority::{Actor, Command};
+use tidegate_policy::mask::schema::SchemaId;
 use tokio::sync::mpsc;
 
 use super::authority::Handle;
@@ -20,6 +21,7 @@ pub(super) async fn dispatch(
     mut asks: mpsc::Receiver<Ask>,
     keys: UnknownKeys,
     topology: mpsc::Sender<TopologyAsk>,
+    schemas: Option<mpsc::Sender<SchemaId>>,
     authority: Handle,
     metrics: Arc<ControlMetrics>,
 ) {
@@ -35,6 +37,11 @@ pub(super) async fn dispatch(
             Ask::Hold(held) => authority.post(held.principal.clone(), Command::Hold(*held)),
             Ask::Use { approval, session } => {
                 authority.post(Actor::gateway(), Command::Use { approval, session: session.to_string() });
+            }
+            Ask::Schema(id) => {
+                if let Some(keeper) = &schemas {
+                    let _ = keeper.try_send(id);
+                }
             }
             Ask::RefreshCluster => drop(topology.try_send(TopologyAsk::Refresh)),
         }

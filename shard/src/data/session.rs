@@ -630,6 +630,7 @@ impl Session {
             addresses: &mut addresses,
             on_unparseable: view.on_unparseable(),
             subjects: shard.subjects.as_ref(),
+            schemas: &shard.shared.schemas,
             may_resolve,
             work: *work,
         };

@@ -12,6 +12,7 @@ use tidegate_core::header::{self, RequestHeader};
 use tidegate_core::limits::Limits;
 use tidegate_core::words::{Operation, Resource, Timestamp};
 pub use tidegate_policy::file::OnUnparseable;
+use tidegate_policy::mask::schema::Schemas;
 use tidegate_policy::subject::SubjectKey;
 use tidegate_policy::view::{Decision, View};
 use uuid::Uuid;
@@ -76,6 +77,8 @@ pub struct Scope<'a> {
     pub on_unparseable: OnUnparseable,
     /// The key of subjects' tags, where the evidence has them.
     pub subjects: Option<&'a SubjectKey>,
+    /// The schemas of records in a registry's framing.
+    pub schemas: &'a dyn Schemas,
     /// Whether a stage may still ask for topic ids with [`Verdict::Resolve`]: true the first time a
     /// request is shown, false the second, when what is still unknown does not exist.
     pub may_resolve: bool,

@@ -49,8 +49,18 @@ impl Checks<'_> {
         }
         for (index, field) in mask.fields.iter().enumerate() {
             self.field(&join_index(&fields, index), field, mask.csv.is_some());
+            if field.tag.is_some() && !mask.schema_registry {
+                let path = join_key(&join_index(&fields, index), "tag");
+                self.note(&path, "only schemas have tags; say `schema_registry: true` in the rule");
+            }
         }
         self.no_repetition(&fields, &mask.fields);
+        if mask.schema_registry && mask.csv.is_some() {
+            self.note(
+                &join_key(path, "csv"),
+                "records with a schema are not CSV; leave `csv` or `schema_registry` out",
+            );
+        }
         if let Some(csv) = &mask.csv {
             self.csv(&join_key(path, "csv"), csv, mask);
         }
@@ -70,16 +80,17 @@ impl Checks<'_> {
     }
 
     fn field(&mut self, path: &str, field: &FieldRule, is_csv: bool) {
-        let FieldRule { path: by_path, name, names_of, column, class, subject } = field;
+        let FieldRule { path: by_path, name, names_of, tag, column, class, subject } = field;
         let given = [
             ("path", by_path.is_some()),
             ("name", name.is_some()),
             ("names_of", names_of.is_some()),
+            ("tag", tag.is_some()),
             ("column", column.is_some()),
         ];
         let given: Vec<String> = given.iter().filter(|(_, given)| *given).map(|(key, _)| format!("`{key}`")).collect();
         match given.len() {
-            0 => self.note(path, "names no field; give `path`, `name`, `names_of` or `column`"),
+            0 => self.note(path, "names no field; give `path`, `name`, `names_of`, `tag` or `column`"),
             1 => {}
             _ => self.note(path, format!("gives {} at once; give each an item of its own", given.join(" and "))),
         }

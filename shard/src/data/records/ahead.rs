@@ -39,12 +39,14 @@ pub(super) struct Ahead {
     looking: Option<(Place, Looking)>,
     /// Looked at, in the message's order.
     looked: VecDeque<(Place, Looked)>,
+    /// Some of what was asked for waits for what is being fetched.
+    waits: bool,
 }
 
 impl Ahead {
     /// Nothing yet.
     pub(super) fn new(to: Use) -> Self {
-        Self { to, policy_version: None, parts: VecDeque::new(), looking: None, looked: VecDeque::new() }
+        Self { to, policy_version: None, parts: VecDeque::new(), looking: None, looked: VecDeque::new(), waits: false }
     }
 
     /// Whether what there is to look at has to be said (again): at the beginning, and where the
@@ -100,7 +102,14 @@ impl Ahead {
             // looked at in one go.
             None => at_once(Looking::new(records.clone(), plan.clone(), self.to, scope.on_unparseable), scope),
         };
+        self.waits |= looked.waits();
         looked.note(self.to, topic, partition, draft)
+    }
+
+    /// Whether some of the records that were asked for wait for what is being fetched: the client should
+    /// come again, and need not at once.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
     }
 }
 

@@ -84,6 +84,8 @@ enum Remark {
     Cut,
     /// They pass all the same.
     Passed,
+    /// The batches before are released, the rest waits.
+    Waits,
     Refused,
 }
 
@@ -99,9 +101,9 @@ impl Looking {
         let plan = self.plan.clone();
         let step = INSPECTOR.with_borrow_mut(|inspector| {
             let Self { inspection, seen, tags_max, .. } = &mut self;
-            let Scope { limits, subjects, work, .. } = scope;
+            let Scope { limits, subjects, schemas, work, .. } = scope;
             *tags_max = limits.evidence_subjects_max as usize;
-            seen.step(&plan, limits, *subjects, |inspect| inspector.step(inspection, limits, inspect, work))
+            seen.step(&plan, limits, (*schemas, *subjects), |inspect| inspector.step(inspection, limits, inspect, work))
         });
         match step {
             Ok(false) => Look::Again(Box::new(self)),
@@ -119,6 +121,15 @@ impl Looking {
     fn failed(self, error: BatchError) -> Looked {
         let Self { records, plan, to, on_unparseable, inspection: done, seen, tags_max } = self;
         let (found, recalled) = seen.finish();
+        if matches!(error, BatchError::Waiting { .. }) {
+            // A consumer comes again for what it did not get, also where that is all; others are told to.
+            let inspection = match to {
+                Use::Fetch => inspection(done.finish()),
+                Use::Produce | Use::ShareFetch => Inspection::Refused(error.clone()),
+            };
+            let found = if to == Use::Fetch { found } else { Tally::default() };
+            return Looked { plan, inspection, found, recalled, tags_max, remark: Some((Remark::Waits, error)) };
+        }
         if on_unparseable == OnUnparseable::Pass && may_pass(to, &error) {
             let inspection = Inspection::Unchanged(counted(&records));
             return Looked {
@@ -146,6 +157,11 @@ impl Looked {
     /// Whether this is what looking under `plan` would come to now.
     pub(super) fn is_under(&self, plan: &Arc<MaskPlan>) -> bool {
         Arc::ptr_eq(&self.plan, plan) || self.plan == *plan
+    }
+
+    /// Whether some of the records wait for what is being fetched.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.remark, Some((Remark::Waits, _)))
     }
 
     /// Notes findings and what could not be parsed of `topic`'s `partition`.
@@ -186,6 +202,7 @@ impl Looked {
                 draft.inspected.unparseable += 1;
                 notes::say(draft, format_args!("{topic}-{partition} cut before a batch: {error}"));
             }
+            Some((Remark::Waits, error)) => notes::say(draft, format_args!("{topic}-{partition}: {error}")),
             Some((Remark::Passed, error)) => passed(topic, partition, &error, draft),
             Some((Remark::Refused, error)) => refused(topic, partition, &error, draft),
         }

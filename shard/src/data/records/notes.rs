@@ -176,6 +176,9 @@ impl Asked {
 
 /// What the evidence gives as the rule where records were refused because they cannot be parsed.
 fn unparseable(error: &BatchError) -> SmolStr {
+    if matches!(error, BatchError::Waiting { .. }) {
+        return error.to_smolstr();
+    }
     format_smolstr!("unparseable records: {error}")
 }
 

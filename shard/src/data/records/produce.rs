@@ -260,6 +260,8 @@ fn admit(
 fn produce_error(error: &BatchError) -> ResponseError {
     match error {
         BatchError::Crc => ResponseError::CorruptMessage,
+        // Retried by producers, and it says that nothing was written.
+        BatchError::Waiting { .. } => ResponseError::RequestTimedOut,
         BatchError::Codec(_) => ResponseError::UnsupportedCompressionType,
         _ => ResponseError::InvalidRecord,
     }

@@ -17,6 +17,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::share_fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ShareFetchRequest};
 use kafka_protocol::messages::share_fetch_response::{PartitionData, ShareFetchResponse, ShareFetchableTopicResponse};
+use tidegate_core::batch::BatchError;
 use tidegate_core::words::{Direction, Operation, Resource};
 use tidegate_policy::mask::MaskPlan;
 use uuid::Uuid;
@@ -359,7 +360,11 @@ fn release(
         Inspection::Changed(records, summary) => (Some(records), summary),
         Inspection::Refused(error) => {
             notes::withheld(draft, slot, name, partition, &decision, &error);
-            return Err(ResponseError::CorruptMessage);
+            return Err(match error {
+                // Consumers log it and go on; the records come again when their locks end.
+                BatchError::Waiting { .. } => ResponseError::UnknownServerError,
+                _ => ResponseError::CorruptMessage,
+            });
         }
     };
     notes::delivered(draft, slot, name, partition, &decision, &summary);

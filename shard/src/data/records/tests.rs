@@ -24,6 +24,7 @@ use super::FetchSessions;
 mod fetch;
 mod garbage;
 mod produce;
+mod schemas;
 mod session_model;
 mod sessions;
 mod share;
@@ -83,6 +84,7 @@ struct World {
     addresses: Addresses,
     on_unparseable: OnUnparseable,
     subjects: Option<SubjectKey>,
+    schemas: schemas::Registry,
     now: Timestamp,
     may_resolve: bool,
     /// The work of one turn: little, so that every test meets several.
@@ -110,6 +112,7 @@ impl World {
             addresses: Addresses::new(Arc::new(scheme)),
             on_unparseable: OnUnparseable::Reject,
             subjects: SubjectKey::new(1, &[7; 32]),
+            schemas: schemas::Registry::default(),
             now: NOON,
             may_resolve: true,
             work: 100,
@@ -129,6 +132,7 @@ impl World {
             addresses: &mut self.addresses,
             on_unparseable: self.on_unparseable,
             subjects: self.subjects.as_ref(),
+            schemas: &self.schemas,
             may_resolve,
             work: self.work,
         };

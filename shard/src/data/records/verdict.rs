@@ -24,7 +24,8 @@
 //! hashed when a cheap mark of it (CRC, length, plan) was met before, or when many of late were; the
 //! mark only saves work, and decides nothing else.
 //!
-//! Only what was inspected to its end is remembered: refusals are made anew each time.
+//! Only what was inspected to its end is remembered: refusals are made anew each time. So is what came
+//! of a schema that could not be had, since it may be had later; one that is known never changes.
 //!
 //! [HighwayHash]: https://arxiv.org/abs/1612.06257
 
@@ -40,6 +41,7 @@ use tidegate_core::batch::{BatchError, Inspect, Known, Record, RecordEdit};
 use tidegate_core::limits::Limits;
 use tidegate_policy::mask::MaskPlan;
 use tidegate_policy::mask::pass::{MaskPass, Tally};
+use tidegate_policy::mask::schema::Schemas;
 use tidegate_policy::subject::SubjectKey;
 use zeroize::Zeroizing;
 
@@ -66,6 +68,8 @@ pub(super) struct Seen {
     found_in_batch: Tally,
     /// What becomes of the answer about the batch under way.
     then: Then,
+    /// The answer about the batch under way depends on what may be otherwise soon.
+    passing: bool,
 }
 
 /// What becomes of an answer.
@@ -86,19 +90,20 @@ impl Seen {
         &mut self,
         plan: &MaskPlan,
         limits: &Limits,
-        subjects: Option<&SubjectKey>,
+        (schemas, subjects): (&dyn Schemas, Option<&SubjectKey>),
         step: impl FnOnce(&mut dyn Inspect) -> T,
     ) -> T {
         VERDICTS.with_borrow_mut(|verdicts| {
             let verdicts = Verdicts::current(verdicts, limits);
             let tags_max = limits.evidence_subjects_max as usize;
-            let (mut pass, mut identity) = (plan.begin(), plan.fingerprint());
+            let (mut pass, mut identity) = (plan.begin().with_schemas(schemas), plan.fingerprint());
             if let Some(key) = subjects {
                 pass = pass.tagging(key, tags_max, self.found_in_batch.subjects.tags.len());
                 identity = tagging_identity(identity, key, limits.evidence_subjects_max);
             }
             let mut remembering = Remembering { pass, plan: identity, verdicts, seen: self };
             let outcome = step(&mut remembering);
+            remembering.seen.passing |= remembering.pass.take_passing();
             remembering.seen.found_in_batch.add(&remembering.pass.take_tally());
             remembering.seen.found.subjects.bound(tags_max);
             outcome
@@ -137,6 +142,7 @@ impl Inspect for Remembering<'_> {
     }
 
     fn recall(&mut self, base_offset: i64, content: &[u8]) -> Option<Known> {
+        self.seen.passing = false;
         let verdicts = self.verdicts.as_deref_mut()?;
         self.seen.then = Then::Forget;
         if !verdicts.met_before(content, self.plan) {
@@ -163,7 +169,8 @@ impl Inspect for Remembering<'_> {
         found.add(&self.pass.take_tally());
         self.pass.begin_batch();
         self.seen.found.add(&found);
-        let Some(verdicts) = self.verdicts.as_deref_mut() else { return };
+        let passing = self.pass.take_passing() || self.seen.passing;
+        let Some(verdicts) = self.verdicts.as_deref_mut().filter(|_| !passing) else { return };
         let key = match std::mem::take(&mut self.seen.then) {
             Then::Forget => return,
             Then::Remember => verdicts.key(content, self.plan),

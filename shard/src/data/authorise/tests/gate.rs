@@ -76,6 +76,7 @@ impl Gate {
             addresses: &mut self.addresses,
             on_unparseable: OnUnparseable::Reject,
             subjects: None,
+            schemas: &tidegate_policy::mask::schema::NoSchemas,
             may_resolve: self.may_resolve,
             work: usize::MAX,
         }

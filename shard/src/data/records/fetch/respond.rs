@@ -31,6 +31,10 @@ use super::super::notes::{self, Asked};
 use super::super::sessions::{Session, Shared};
 use super::{API, NO_SESSION, Refused, TOPIC_IDS_FROM, error_partition, key, response_topic};
 
+/// How long a client is asked to wait before it comes again for records whose schema is being fetched.
+/// It gets an answer without them, as if there were no more yet.
+const WAIT_MILLIS: i32 = 100;
+
 /// What the response means for the connection's sessions.
 pub(super) enum Tracking {
     /// Nothing.
@@ -99,6 +103,10 @@ impl Respond for FetchRespond {
             }
         }
         let mut changed = release.changed;
+        if release.ahead.waits() {
+            response.throttle_time_ms = response.throttle_time_ms.max(WAIT_MILLIS);
+            changed = true;
+        }
         notes::upstream_error(draft, response.error_code);
         self.track(&response, release.denied, scope);
         if response.error_code == 0 && !self.refused.is_empty() {

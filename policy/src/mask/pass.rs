@@ -504,6 +504,8 @@ impl Tagging<'_> {
             subjects.cut += 1;
         }
     }
+}
+
 /// Finds what is recognised by itself in `bytes`.
 fn recognise(
     plan: &MaskPlan,

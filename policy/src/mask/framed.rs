@@ -188,7 +188,7 @@ impl Framed {
                 && (leaf.state != super::automaton::DEAD || !fields.names.is_empty())
                 && json::may_hold_fields(content)
             {
-                nested(plan, fields, (keys, buffers, members), leaf, content, inner, decide)?;
+                nested(plan, fields, (&mut *keys, &mut *buffers, &mut *members), leaf, content, inner, decide)?;
             }
             if !inner.is_empty() {
                 inner.iter().filter(|place| !place.is_field()).for_each(|place| decide.found(place.slot));

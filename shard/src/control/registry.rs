@@ -164,7 +164,7 @@ impl RegistryKeeper {
         let failed = |reason: String| Failure { reason, holds: FAILED_FOR };
         let url = below(&self.registry.url, path).ok_or_else(|| failed("the registry's address has no path".into()))?;
         let mut request = self.client.get(url).header("accept", "application/vnd.schemaregistry.v1+json");
-        let secret = |file| read_secret(file).map_err(|error| failed(format!("{error:#}")));
+        let secret = |file: &std::path::Path| read_secret(file).map_err(|error| failed(format!("{error:#}")));
         request = match &self.registry.login {
             RegistryLogin::None => request,
             RegistryLogin::Basic { username, password_file } => {

@@ -195,7 +195,7 @@ async fn shards_ask_and_are_answered_through_what_is_published() {
     let metrics = Arc::new(ControlMetrics::default());
     let handle = authority.start(shared.clone(), metrics.clone());
     let (topology, _topology_asks) = mpsc::channel(1);
-    tokio::spawn(super::super::dispatch::dispatch(asks, Default::default(), topology, handle.clone(), metrics));
+    tokio::spawn(super::super::dispatch::dispatch(asks, Default::default(), topology, None, handle.clone(), metrics));
 
     let version = shared.policy.load().version();
     let question = held("hold", &shared);

@@ -15,7 +15,6 @@ mod denied;
 mod dependencies;
 mod evidence;
 mod fields;
-mod formats;
 mod gateway;
 mod grants;
 mod harness;

@@ -123,9 +123,11 @@ impl ServiceProvider {
         })
     }
 
-    /// The providers' entity ids.
-    pub(super) fn entity_ids(&self) -> impl Iterator<Item = &str> {
-        self.providers.iter().map(|provider| provider.config.entity_id.as_str())
+    /// The providers: their entity ids, and what pages call them.
+    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.providers.iter().map(|Provider { config, .. }| {
+            (config.entity_id.as_str(), config.label.as_deref().unwrap_or(&config.entity_id))
+        })
     }
 
     /// Our own metadata, for whoever registers this gateway at a provider.
@@ -435,6 +437,30 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         let wrong = ServiceProvider::prepare(&[missing], "https://gw.example.com", elsewhere.path()).err().unwrap();
         assert!(wrong[0].contains("/nowhere.xml"), "{wrong:?}");
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_is_away_lets_nobody_in_until_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metadata", listener.local_addr().unwrap());
+        let entity = "https://idp.example.com/saml";
+        let config = SamlConfig { metadata_url: Some(url), ..SamlConfig::new(entity) };
+        let ours = Arc::new(ServiceProvider::prepare(&[config], "https://gw.example.com", directory.path()).unwrap());
+        let response = STANDARD.encode(document("assertion_signed.xml").trim_end());
+        assert!(format!("{:#}", ours.begin(entity, "relay", noon()).unwrap_err()).contains("not known yet"));
+        assert!(matches!(ours.finish(entity, "_request-1", &response, noon()), Err(SamlError::Signature(_))));
+        ours.clone().keep();
+        // It answers from now on.
+        let routes = axum::Router::new().route("/metadata", axum::routing::get(async || document("metadata.xml")));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let known = async {
+            while ours.begin(entity, "relay", noon()).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), known).await.unwrap();
+        assert!(ours.finish(entity, "_request-1", &response, noon()).is_ok());
     }
 
     #[test]

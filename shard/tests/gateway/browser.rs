@@ -16,7 +16,7 @@ use crate::kafka::Kafka;
 use crate::ports;
 use crate::process::{Process, guarded, run};
 use crate::raw::bearer;
-use crate::saml::SamlIdp;
+use crate::saml::{SAML_LABEL, SamlIdp};
 use crate::tls::Authority;
 
 const SCRIPT: &str = include_str!("clients/browser.js");
@@ -51,7 +51,7 @@ pub(crate) fn browse(steps: &[Step<'_>]) -> String {
         .collect();
     let mut command = guarded(dependencies::program("node"));
     command.env("NODE_PATH", dependencies::node_modules()).args(["-e", SCRIPT]);
-    let given = json!({ "chromium": dependencies::program("chromium"), "steps": steps });
+    let given = json!({ "chromium": dependencies::browser(), "steps": steps });
     let said: Value = serde_json::from_str(&run(command, &given.to_string(), WALK).success()).unwrap();
     assert!(said["failed"].is_null(), "{said:#}");
     // A browser complains of a page that breaks its own content security policy.
@@ -70,6 +70,16 @@ pub(crate) enum At {
 
 /// What pages call the OIDC provider.
 const LABEL: &str = "Example Corp";
+
+impl At {
+    /// The name of a button or link that leads there.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Oidc => LABEL,
+            Self::Saml => SAML_LABEL,
+        }
+    }
+}
 
 /// A gateway whose people log in at an OIDC and at a SAML provider. Everybody's password is the name and `-secret`.
 pub(crate) struct Front {
@@ -107,14 +117,6 @@ impl Front {
         Self { gateway: setup.start(), saml, tokens }
     }
 
-    /// The name of a button or link that leads to a provider.
-    fn label(&self, at: At) -> String {
-        match at {
-            At::Oidc => LABEL.to_owned(),
-            At::Saml => self.saml.entity_id(),
-        }
-    }
-
     /// Where somebody's token is.
     pub(crate) fn token_file(&self, name: &str) -> PathBuf {
         self.gateway.folder().join(format!("{name}.token"))
@@ -141,7 +143,7 @@ impl Front {
         let url = said(&login, "https://");
         browse(&[
             Step::Go(&url),
-            Step::Click(&self.label(at)),
+            Step::Click(at.label()),
             Step::Fill("User", name),
             Step::Fill("Password", &format!("{name}-secret")),
             Step::Click("Log in"),
@@ -242,7 +244,7 @@ fn a_device_is_logged_in_from_a_browser_elsewhere() {
             let output = device.output();
             output.lines().map(str::trim).find(|line| line.len() == 9 && line.as_bytes()[4] == b'-').map(str::to_owned)
         });
-        let button = format!("Log in at {}", front.label(at));
+        let button = format!("Log in at {}", at.label());
         let shown = browse(&[
             Step::Go(&entry),
             Step::Fill("Code", "bbbb bbbb"),

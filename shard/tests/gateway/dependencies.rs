@@ -34,11 +34,20 @@ pub(crate) fn node_modules() -> PathBuf {
     existing("kafkajs", "TIDEGATE_NODE_MODULES", target().join("node/node_modules"))
 }
 
+/// A browser: Debian's Chromium, or Chrome where somebody has installed that.
+#[track_caller]
+pub(crate) fn browser() -> PathBuf {
+    find("google-chrome").unwrap_or_else(|| program("chromium"))
+}
+
 /// A program of the system, found in the path.
 #[track_caller]
 pub(crate) fn program(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is missing: run `make test`, which installs it"))
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let found = Command::new("sh").args(["-c", "command -v -- \"$0\"", name]).output().unwrap();
     let path = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-    assert!(!path.is_empty(), "{name} is missing: run `make test`, which installs it");
-    PathBuf::from(path)
+    (!path.is_empty()).then(|| PathBuf::from(path))
 }

@@ -19,6 +19,9 @@ use crate::web::{Answer, Web};
 
 const SCRIPT: &str = include_str!("clients/saml_idp.py");
 
+/// What pages call it.
+pub(crate) const SAML_LABEL: &str = "Example University";
+
 /// The SAML provider of one test.
 pub(crate) struct SamlIdp {
     process: Process,
@@ -62,7 +65,8 @@ impl SamlIdp {
 
     /// The line of `identity.saml` that names it.
     pub(crate) fn configuration(&self) -> String {
-        format!("  saml: [{{entity_id: \"{}\", metadata_url: \"{}/metadata\"}}]\n", self.entity_id(), self.url())
+        let (entity_id, url) = (self.entity_id(), self.url());
+        format!("  saml: [{{entity_id: \"{entity_id}\", label: {SAML_LABEL}, metadata_url: \"{url}/metadata\"}}]\n")
     }
 
     /// Changes what it does from now on.

@@ -13,6 +13,9 @@ pub struct SamlConfig {
     /// The provider's entity id, exactly as in its metadata and assertions. It is the issuer of its
     /// principals in policy and evidence.
     pub entity_id: String,
+    /// What the login page calls it; by default its entity id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The provider's metadata as a file; read anew when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_file: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl SamlConfig {
     pub fn new(entity_id: &str) -> Self {
         Self {
             entity_id: entity_id.to_owned(),
+            label: None,
             metadata_file: None,
             metadata_url: None,
             ca_file: None,

@@ -141,7 +141,7 @@ impl Issuer {
     pub(super) async fn send_to_provider(&self, wanted: &str, purpose: Purpose) -> Result<Response, OAuthError> {
         let unknown = || OAuthError::invalid_request("no such identity provider is configured to log in at");
         let Some((index, idp)) = self.idps.iter().enumerate().find(|(_, idp)| idp.issuer().issuer == wanted) else {
-            let saml = self.saml.as_ref().filter(|saml| saml.entity_ids().any(|known| known == wanted));
+            let saml = self.saml.as_ref().filter(|saml| saml.labels().any(|(known, _)| known == wanted));
             return self.begin_saml(saml.ok_or_else(unknown)?, wanted, purpose);
         };
         let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
@@ -257,7 +257,7 @@ impl Issuer {
     /// Where people can log in.
     pub(super) fn providers(&self) -> Vec<Provider<'_>> {
         let oidc = self.idps.iter().map(|idp| Provider { name: &idp.issuer().issuer, label: idp.label() });
-        let saml = self.saml.iter().flat_map(|saml| saml.entity_ids()).map(|id| Provider { name: id, label: id });
+        let saml = self.saml.iter().flat_map(|saml| saml.labels()).map(|(name, label)| Provider { name, label });
         oidc.chain(saml).collect()
     }
 }

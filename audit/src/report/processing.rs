@@ -109,7 +109,7 @@ impl Activity {
 
     fn has_recipient(&self, line: &Line, sum: &Sum) -> bool {
         self.recipients.iter().any(|recipient| {
-            recipient.principals.iter().any(|name| *name == line.principal)
+            recipient.principals.contains(&line.principal)
                 || recipient.groups.iter().any(|group| sum.groups.contains(group))
         })
     }

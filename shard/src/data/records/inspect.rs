@@ -70,6 +70,7 @@ pub(super) struct Looked {
 }
 
 /// How far looking has come.
+#[expect(clippy::large_enum_variant, reason = "one a partition, moved once: a box would cost an allocation each")]
 pub(super) enum Look {
     /// All is seen.
     Done(Looked),

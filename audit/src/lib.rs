@@ -35,6 +35,7 @@
 
 pub mod directory;
 pub mod entry;
+pub mod export;
 pub mod format;
 pub mod index;
 pub mod json;

@@ -7,6 +7,7 @@
 
 mod api;
 pub mod audit_epoch;
+mod audit_export;
 pub mod audit_filter;
 mod audit_hold;
 mod audit_key;
@@ -159,6 +160,8 @@ enum AuditCommand {
     Shred(audit_epoch::ShredArgs),
     /// Show or replace the key that signs the evidence
     Key(audit_key::Args),
+    /// Send entries to a SIEM: OCSF or CloudEvents, each at least once
+    Export(audit_export::Args),
     /// Legal holds: evidence that retention must not remove
     Hold(audit_hold::Args),
 }
@@ -264,6 +267,7 @@ fn audit(command: &AuditCommand) -> Result<(), Failure> {
         AuditCommand::Epoch(args) => coded(audit_epoch::run_epoch(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Shred(args) => coded(audit_epoch::run_shred(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Key(args) => coded(audit_key::run(args, now(), &mut stdout().lock())),
+        AuditCommand::Export(args) => coded(audit_export::run(args, &mut stdout().lock(), &mut stderr().lock())),
         AuditCommand::Hold(args) => coded(audit_hold::run(args, now(), &mut stdout().lock())),
         AuditCommand::Verify(args) => coded(audit_verify::run(args, &mut stdout().lock())),
     }

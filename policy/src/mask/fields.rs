@@ -265,7 +265,7 @@ mod tests {
     fn fields() -> Fields {
         let mut builder = Fields::builder();
         for (index, path) in ["$.a", "$.customerReference", "$.x.y"].into_iter().enumerate() {
-            if let Some(path) = Path::parse(path).ok() {
+            if let Ok(path) = Path::parse(path) {
                 builder.add(&Selector::Path(path), Slot::of(index as u16, false), true);
             }
         }

@@ -131,8 +131,7 @@ impl RegistryKeeper {
         let mut seen = HashSet::new();
         let references = answer.references.clone().unwrap_or_default().into_iter();
         open.push((None, answer, references));
-        loop {
-            let Some((_, _, references)) = open.last_mut() else { break };
+        while let Some((_, _, references)) = open.last_mut() {
             if let Some(reference) = references.next() {
                 if !seen.insert((reference.subject.clone(), reference.version, reference.name.clone())) {
                     continue;

@@ -235,11 +235,12 @@ fn a_group_lost_at_the_provider_ends_what_rested_on_it_and_a_login_outlives_a_cr
     let mut gateway = Setup { idp: &idp, more, ..Setup::new(Kafka::shared(), BY_GROUP) }.start();
     let web = Web::from(1);
     let text = |answer: &Value, field: &str| answer[field].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
-    let refresh = |answer: &Value| {
+    let refresh_by = |web: &Web, answer: &Value| {
         let token = text(answer, "refresh_token");
         let fields = [("grant_type", "refresh_token"), ("client_id", "tidegate-cli"), ("refresh_token", &*token)];
         web.post(&format!("{tokens}/token"), &fields, "").json()
     };
+    let refresh = |answer: &Value| refresh_by(&web, answer);
     let connect = |gateway: &Gateway, answer: &Value| {
         let address = ("127.0.0.1", gateway.broker_port(Door::Plain, 1));
         Connection::plain(address).login_token(&text(answer, "access_token"))
@@ -266,7 +267,9 @@ fn a_group_lost_at_the_provider_ends_what_rested_on_it_and_a_login_outlives_a_cr
     assert_eq!(refused["issuer"], idp.url());
 
     gateway.crash_and_restart();
-    let fourth = refresh(&third);
+    // Its connection to the process of before is no more.
+    let web = Web::from(2);
+    let fourth = refresh_by(&web, &third);
     let mut next = connect(&gateway, &fourth);
     assert_eq!((error(&mut next, "revocation-group"), error(&mut next, "revocation-other")), (29, 0));
     let old = gateway.connect().authenticate("OAUTHBEARER", &crate::raw::bearer(&text(&first, "access_token")));
@@ -279,5 +282,5 @@ fn a_group_lost_at_the_provider_ends_what_rested_on_it_and_a_login_outlives_a_cr
     let out = ["revoke", "principal", "alice", "--issuer", idp.url(), "--reason", "Left"];
     Person::operator(&gateway).json(&out);
     assert!(next.is_closed());
-    assert_eq!(refresh(&fourth)["error"], "invalid_grant");
+    assert_eq!(refresh_by(&web, &fourth)["error"], "invalid_grant");
 }

@@ -52,8 +52,6 @@ pub struct Shard {
     pub evidence: Rc<Evidence>,
     /// The key of subjects' tags in it, where it has them.
     pub subjects: Option<SubjectKey>,
-    /// Its secret, for the indexes of sealed segments.
-    subjects_secret: Option<EpochSecret>,
     /// Topic ids seen.
     pub topics: RefCell<TopicIds>,
     /// Where sockets are read into: one for all connections, since only one reads at a time.
@@ -278,7 +276,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
 }
 
 pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, opened: Opened) -> Shard {
-    let Opened { log, subjects, subjects_secret } = opened;
+    let Opened { log, subjects } = opened;
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence =
@@ -308,7 +306,6 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, ope
         metrics,
         evidence,
         subjects,
-        subjects_secret,
     }
 }
 
@@ -317,7 +314,6 @@ pub(crate) struct Opened {
     log: ShardLog,
     /// The key of subjects' tags, where it has them.
     subjects: Option<SubjectKey>,
-    subjects_secret: Option<EpochSecret>,
 }
 
 /// Opens a shard's evidence, and has it say itself what a crash cost it.
@@ -361,7 +357,7 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<Opened> {
         let kind = Kind::EvidenceKey as i32;
         log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
-    Ok(Opened { log, subjects, subjects_secret })
+    Ok(Opened { log, subjects })
 }
 
 /// The key of subjects' tags; its secret is made on the first start.
@@ -445,10 +441,18 @@ async fn drain(shard: &Rc<Shard>) {
 /// Has the index of subjects of a segment that was sealed made on another thread, and puts into the evidence
 /// what it commits to.
 fn index_sealed(shard: &Rc<Shard>) {
-    let Some(secret) = shard.subjects_secret.clone() else { return };
+    if shard.subjects.is_none() {
+        return;
+    }
     let Some(segment) = shard.evidence.take_sealed() else { return };
+    let path = shard.config.evidence.index_key_path();
     let making = runtime::spawn_blocking(move || {
-        let made = SubjectIndex::build(&segment, &secret)?;
+        // The segment may be of the epoch before this start, and an epoch may be destroyed while we run.
+        let keys = IndexKeys::load(&path).map_err(std::io::Error::other)?;
+        let mut made = false;
+        for secret in keys.epochs() {
+            made = made || SubjectIndex::build(&segment, secret)?;
+        }
         let commitment = made.then(|| SubjectIndex::commitment(&segment)).transpose()?;
         Ok::<_, std::io::Error>(commitment.map(|commitment| subject_index::commitment_text(&segment, &commitment)))
     });

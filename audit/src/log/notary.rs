@@ -157,10 +157,13 @@ impl Notary {
         self.catch_up()?;
         self.unsigned = 0;
         self.asked = Instant::now();
-        let waiting = lock(&self.shared.ready).take();
+        // The other thread signs and puts a checkpoint where it waits in one hold of the ledger: looked at
+        // before that, it could sign all of this and leave nothing here to be written.
         let mut ledger = lock(&self.shared.ledger);
+        let signed = self.shared.sign(&mut ledger);
+        let waiting = lock(&self.shared.ready).take();
         // What waits is older than what is signed now, if anything is.
-        Ok(self.shared.sign(&mut ledger).or(waiting))
+        Ok(signed.or(waiting))
     }
 
     /// Gives a checkpoint back that could not be written yet.

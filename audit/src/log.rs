@@ -1,7 +1,7 @@
 //! [`ShardLog`]: the one writer of one shard's evidence.
 //!
 //! `append` encodes into memory; `commit` writes all that is pending with one system call. Both are
-//! called by the shard's committer; slow work (syncing, allocating the next segment) is offered as
+//! called on the shard's thread alone; slow work (syncing, allocating the next segment) is offered as
 //! values that can be run on another thread: [`SyncHandle`] and [`Chore`]. Whoever runs none of
 //! them loses speed and timely checkpoints, never safety.
 //!

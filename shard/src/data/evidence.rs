@@ -1,9 +1,9 @@
 //! Evidence: entries are appended as exchanges end, and committed in groups; what waits for them is
 //! woken then (decision 8 of the design: no release without evidence).
 //!
-//! Each shard has one log and one committer task. Connections append while the task queue runs
-//! through them; then the committer writes all that came together with one system call. Under load
-//! groups grow by themselves, and alone an entry does not wait for company.
+//! Each shard has one log. Where writing is all that a release takes, a connection commits at the end of
+//! its own turn what it appended, with one system call. All else (syncs, entries of no connection, what
+//! failed) is done by one committer task, for all that came together until it runs.
 //!
 //! What was committed is hashed into the shard's tree and signed on another thread, after what waited
 //! for it is released; the checkpoint that comes of it is written with the next commit.

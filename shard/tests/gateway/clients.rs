@@ -16,7 +16,7 @@ pub(crate) use java::{Java, java_follow, java_tool};
 pub(crate) use kafkajs::KafkaJs;
 pub(crate) use kcat::{Kcat, kcat_follow};
 pub(crate) use librdkafka::{LibRdKafka, create as create_librdkafka};
-pub(crate) use python::Confluent;
+pub(crate) use python::{Confluent, with_serializers};
 
 /// Where a client connects and as whom.
 #[derive(Debug, Clone)]

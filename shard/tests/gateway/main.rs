@@ -15,6 +15,7 @@ mod denied;
 mod dependencies;
 mod evidence;
 mod fields;
+mod formats;
 mod gateway;
 mod grants;
 mod harness;

@@ -10,11 +10,21 @@ use crate::process::{guarded, run};
 
 const TIMEOUT: Duration = Duration::from_secs(90);
 const SCRIPT: &str = include_str!("confluent.py");
+const SERIALIZERS: &str = include_str!("serializers.py");
 
 /// confluent-kafka, with librdkafka's own OIDC login.
 pub(crate) struct Confluent;
 
+/// Produces or consumes with the client's own serializers, as `task` says.
+pub(crate) fn with_serializers(at: &Endpoint, task: Value) -> Vec<String> {
+    script(SERIALIZERS, at, task)
+}
+
 fn confluent(at: &Endpoint, task: Value) -> Vec<String> {
+    script(SCRIPT, at, task)
+}
+
+fn script(script: &str, at: &Endpoint, task: Value) -> Vec<String> {
     let mut settings: serde_json::Map<String, Value> =
         at.librdkafka().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     if let Login::ClientCredentials { id, secret, token_endpoint } = &at.login {
@@ -28,7 +38,7 @@ fn confluent(at: &Endpoint, task: Value) -> Vec<String> {
         }
     }
     let mut command = guarded(dependencies::python());
-    command.args(["-c", SCRIPT]);
+    command.args(["-c", script]);
     let done = run(command, &json!({ "settings": settings, "task": task }).to_string(), TIMEOUT);
     done.success().lines().map(str::to_owned).collect()
 }

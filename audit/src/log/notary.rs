@@ -119,7 +119,12 @@ impl Notary {
             Some(last) if Arc::ptr_eq(&last.file, file) && last.offset + last.bytes.len() as u64 == offset => {
                 last.bytes.extend_from_slice(bytes);
             }
-            _ => queue.push(Written { file: Arc::clone(file), path: path.to_owned(), offset, bytes: bytes.to_vec() }),
+            _ => {
+                // All of what is mostly handed over at once: growing step by step would copy it again and again.
+                let mut gathered = Vec::with_capacity(HASH_BYTES.max(bytes.len()));
+                gathered.extend_from_slice(bytes);
+                queue.push(Written { file: Arc::clone(file), path: path.to_owned(), offset, bytes: gathered });
+            }
         }
     }
 

@@ -6,14 +6,31 @@
 //! shared instead of owned. A test holds the two against each other.
 
 use prost::Message as _;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int32, key_len, message, sint32};
 use smol_str::SmolStr;
 
-use super::{Entry, Event, ResourceUse};
+use super::{Entry, Event, FindingCount, Kind, Outcome, ResourceUse, SubjectTags};
 
 /// Field numbers of [`Event`].
-const API: u32 = 10;
-const RESOURCES: u32 = 13;
+mod field {
+    pub(super) const TIME: u32 = 1;
+    pub(super) const KIND: u32 = 2;
+    pub(super) const API: u32 = 10;
+    pub(super) const API_VERSION: u32 = 11;
+    pub(super) const OUTCOME: u32 = 12;
+    pub(super) const RESOURCES: u32 = 13;
+    pub(super) const POLICY_VERSION: u32 = 15;
+    pub(super) const FINDINGS: u32 = 16;
+    pub(super) const UPSTREAM_ERRORS: u32 = 17;
+    pub(super) const LATENCY: u32 = 18;
+    pub(super) const DETAIL: u32 = 19;
+    pub(super) const REQUEST_BYTES: u32 = 20;
+    pub(super) const RESPONSE_BYTES: u32 = 21;
+    pub(super) const BROKER: u32 = 22;
+    pub(super) const APPROVAL: u32 = 23;
+    pub(super) const SUBJECTS: u32 = 24;
+    pub(super) const SUBJECTS_CUT: u32 = 25;
+}
 
 /// One resource of an exchange under way: a [`ResourceUse`] whose texts cost nothing to hold.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -119,40 +136,89 @@ impl From<&Touched> for ResourceUse {
     }
 }
 
-/// The entry of an exchange, in parts.
+/// The entry of an exchange: an [`Event`] of [`Kind::Exchange`] whose fields are borrowed. They mean
+/// what they mean there.
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeEntry<'a> {
-    /// All fields that none of the others holds.
-    pub rest: &'a Event,
     /// An encoded [`Event`] of what does not change within a session: who asked, and from where.
     pub who: &'a [u8],
+    /// When the exchange was complete.
+    pub time_micros: i64,
     /// The API's name.
     pub api: &'a str,
+    /// The API's version.
+    pub api_version: i16,
+    /// How it ended.
+    pub outcome: Outcome,
     /// What was touched.
     pub resources: &'a [Touched],
+    /// The policy that decided.
+    pub policy_version: u64,
+    /// What was found.
+    pub findings: &'a [FindingCount],
+    /// The upstream's error codes.
+    pub upstream_errors: &'a [i32],
+    /// How long it took.
+    pub latency_micros: u64,
+    /// A sentence for people.
+    pub detail: &'a str,
+    /// The request's bytes on the wire.
+    pub request_bytes: u64,
+    /// The response's bytes on the wire.
+    pub response_bytes: u64,
+    /// The upstream broker's node id.
+    pub broker: i32,
+    /// The approval that it is part of the story of.
+    pub approval: &'a str,
+    /// Whose data was found.
+    pub subjects: &'a [SubjectTags],
+    /// Tags that are missing.
+    pub subjects_cut: u64,
 }
 
 impl Entry for ExchangeEntry<'_> {
     fn time_micros(&self) -> i64 {
-        self.rest.time_micros
+        self.time_micros
     }
 
     fn encode(&self, buffer: &mut Vec<u8>) {
-        self.rest.encode_raw(buffer);
+        encode_number(field::TIME, self.time_micros as u64, buffer);
+        encode_number(field::KIND, Kind::Exchange as u64, buffer);
         buffer.extend_from_slice(self.who);
-        encode_text(API, self.api, buffer);
+        encode_text(field::API, self.api, buffer);
+        encode_number(field::API_VERSION, i64::from(self.api_version) as u64, buffer);
+        encode_number(field::OUTCOME, self.outcome as u64, buffer);
         for touched in self.resources {
-            touched.encode(RESOURCES, buffer);
+            touched.encode(field::RESOURCES, buffer);
         }
+        encode_number(field::POLICY_VERSION, self.policy_version, buffer);
+        message::encode_repeated(field::FINDINGS, self.findings, buffer);
+        int32::encode_packed(field::UPSTREAM_ERRORS, self.upstream_errors, buffer);
+        encode_number(field::LATENCY, self.latency_micros, buffer);
+        encode_text(field::DETAIL, self.detail, buffer);
+        encode_number(field::REQUEST_BYTES, self.request_bytes, buffer);
+        encode_number(field::RESPONSE_BYTES, self.response_bytes, buffer);
+        if self.broker != 0 {
+            sint32::encode(field::BROKER, &self.broker, buffer);
+        }
+        encode_text(field::APPROVAL, self.approval, buffer);
+        message::encode_repeated(field::SUBJECTS, self.subjects, buffer);
+        encode_number(field::SUBJECTS_CUT, self.subjects_cut, buffer);
     }
 
     fn to_event(&self) -> Event {
-        let mut event = self.rest.clone();
-        // What the gateway encoded itself can be read.
-        let _ = event.merge(self.who);
-        self.api.clone_into(&mut event.api);
-        event.resources = self.resources.iter().map(ResourceUse::from).collect();
-        event
+        let mut encoded = Vec::new();
+        self.encode(&mut encoded);
+        // What was encoded here can be read.
+        Event::decode(&encoded[..]).unwrap_or_default()
+    }
+}
+
+/// A number that is left out where it is zero.
+fn encode_number(tag: u32, number: u64, buffer: &mut Vec<u8>) {
+    if number != 0 {
+        encode_key(tag, WireType::Varint, buffer);
+        encode_varint(number, buffer);
     }
 }
 
@@ -203,35 +269,59 @@ mod tests {
             resources in proptest::collection::vec(touched(), 0..5),
             numbers in any::<(i64, u64, u64, i32)>(),
         ) {
-            let rest = Event {
+            let (findings, subjects) = (
+                vec![FindingCount { class: "email".into(), count: numbers.1, ..FindingCount::default() }; resources.len()],
+                vec![SubjectTags { finding: 1, partition: numbers.3, base_offset: Some(-9), postings: vec![7; 9] }; resources.len()],
+            );
+            let expected = Event {
                 time_micros: numbers.0,
                 kind: Kind::Exchange as i32,
-                outcome: Outcome::Denied as i32,
-                api_version: numbers.3,
-                policy_version: numbers.1,
-                latency_micros: numbers.2,
-                detail: "why".into(),
-                broker: numbers.3,
-                findings: vec![FindingCount { class: "email".into(), count: numbers.1, ..FindingCount::default() }],
-                upstream_errors: vec![3, 0, -1],
-                ..Event::default()
-            };
-            let who = Event {
                 session: "0192f5a0".into(),
                 principal: "anna".into(),
                 groups: vec!["a".into(), String::new(), "b".into()],
                 client_id: "c".into(),
+                api: "Fetch".into(),
+                api_version: numbers.3 >> 16,
+                outcome: Outcome::Denied as i32,
+                resources: resources.iter().map(ResourceUse::from).collect(),
+                policy_version: numbers.1,
+                findings: findings.clone(),
+                upstream_errors: vec![3, 0, -1][..resources.len().min(3)].to_vec(),
+                latency_micros: numbers.2,
+                detail: "why".into(),
+                request_bytes: numbers.2,
+                response_bytes: numbers.1 >> 40,
+                broker: numbers.3,
+                approval: "a1".into(),
+                subjects: subjects.clone(),
+                subjects_cut: numbers.1 >> 60,
                 ..Event::default()
             };
-            let entry = ExchangeEntry { rest: &rest, who: &who.encode_to_vec(), api: "Fetch", resources: &resources };
-            let expected = Event {
-                session: who.session.clone(),
-                principal: who.principal.clone(),
-                groups: who.groups.clone(),
-                client_id: who.client_id.clone(),
-                api: "Fetch".into(),
-                resources: resources.iter().map(ResourceUse::from).collect(),
-                ..rest.clone()
+            let who = Event {
+                session: expected.session.clone(),
+                principal: expected.principal.clone(),
+                groups: expected.groups.clone(),
+                client_id: expected.client_id.clone(),
+                ..Event::default()
+            };
+            let entry = ExchangeEntry {
+                who: &who.encode_to_vec(),
+                time_micros: numbers.0,
+                api: "Fetch",
+                api_version: (numbers.3 >> 16) as i16,
+                outcome: Outcome::Denied,
+                resources: &resources,
+                policy_version: numbers.1,
+                findings: &findings,
+                upstream_errors: &expected.upstream_errors,
+                latency_micros: numbers.2,
+                detail: "why",
+                request_bytes: numbers.2,
+                response_bytes: numbers.1 >> 40,
+                broker: numbers.3,
+                approval: "a1",
+                subjects: &subjects,
+                subjects_cut: numbers.1 >> 60,
             };
             let mut encoded = Vec::new();
             entry.encode(&mut encoded);

@@ -176,7 +176,7 @@ impl Session {
                     Some(body) => header::with_body(&request.frame, request.header.body_start, &body),
                     None => request.frame.clone(),
                 };
-                self.record(shard, exchange, 0, now);
+                self.record(shard, &exchange, 0, now);
                 self.to_upstream.push(frame, 0);
             }
             Verdict::Resolve(ids) => self.resolve(shard, request, ids, exchange, now),
@@ -185,7 +185,7 @@ impl Session {
                 self.held = Some(Held { request, started, reason: HeldFor::Turn, until, decide: Some(decide) });
             }
             Verdict::Close(reason) => {
-                self.record(shard, exchange, 0, now);
+                self.record(shard, &exchange, 0, now);
                 self.refuse(shard, Refusal::Unsupported, reason, now);
             }
         }
@@ -194,7 +194,7 @@ impl Session {
     /// Queues the gateway's own answer in the client's order.
     pub(super) fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
         let frame = answer_frame(request, body);
-        let sequence = self.record(shard, exchange, frame.len(), now);
+        let sequence = self.record(shard, &exchange, frame.len(), now);
         self.pending.push_back(Pending::Answered { frame, sequence });
     }
 
@@ -223,7 +223,7 @@ impl Session {
     pub(super) fn refuse_stage(&mut self, shard: &Shard, mut exchange: Exchange, error: &StageError, now: Timestamp) {
         exchange.draft.malformed = true;
         exchange.draft.detail = error.to_string();
-        self.record(shard, exchange, 0, now);
+        self.record(shard, &exchange, 0, now);
         let why = match error {
             StageError::Request { .. } => Refusal::Malformed,
             StageError::Response { .. } => Refusal::Upstream,

@@ -310,7 +310,7 @@ impl Session {
     /// Writes the entry of a request that still waited when its connection ended.
     pub(super) fn abandon_hold(&mut self, shard: &Shard, now: Timestamp) {
         if let Some(exchange) = self.hold.take().and_then(|waiting| waiting.exchange) {
-            self.record_as(shard, exchange, Outcome::Denied, 0, now);
+            self.record_as(shard, &exchange, Outcome::Denied, 0, now);
         }
     }
 }

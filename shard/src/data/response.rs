@@ -43,7 +43,7 @@ impl Session {
         let correlation_id = header::response_correlation_id(&frame);
         match self.pending.pop_front() {
             Some(Pending::Upstream(in_flight)) if correlation_id == Some(in_flight.correlation_id) => {
-                self.pass_on(shard, *in_flight, frame, now);
+                self.pass_on(shard, in_flight, frame, now);
             }
             Some(Pending::Resolving { correlation_id: own }) if correlation_id == Some(own) => {
                 match self.held.as_ref().map(|held| held.reason) {
@@ -65,7 +65,7 @@ impl Session {
             return false;
         }
         let Some(Pending::Releasing(releasing)) = self.pending.pop_front() else { return false };
-        let Releasing { in_flight, frame } = *releasing;
+        let Releasing { in_flight, frame } = releasing;
         self.pass_on(shard, in_flight, frame, now);
         self.settle(shard, now);
         true
@@ -79,14 +79,13 @@ impl Session {
         }
     }
 
-    fn pass_on(&mut self, shard: &Shard, mut in_flight: InFlight, frame: Bytes, now: Timestamp) {
-        let InFlight { correlation_id, api, version, upstream_version, .. } = in_flight;
+    fn pass_on(&mut self, shard: &Shard, mut in_flight: Box<InFlight>, frame: Bytes, now: Timestamp) {
+        let InFlight { correlation_id, api, version, upstream_version, .. } = *in_flight;
         // What ended since the request was sent must not be served any more. It was carried out all
         // the same, and the evidence says so.
         if !self.still_authorised(shard, now) {
-            let mut exchange = in_flight.exchange;
-            exchange.draft.detail = "the right ended before the response".to_owned();
-            self.record(shard, exchange, 0, now);
+            in_flight.exchange.draft.detail = "the right ended before the response".to_owned();
+            self.record(shard, &in_flight.exchange, 0, now);
             return;
         }
         let frame = match in_flight.respond.take() {
@@ -106,14 +105,14 @@ impl Session {
                     Ok(Progress::Again(respond)) => {
                         // It keeps its place at the head: nothing behind it is released first.
                         in_flight.respond = Some(respond);
-                        return self.pending.push_front(Pending::Releasing(Box::new(Releasing { in_flight, frame })));
+                        return self.pending.push_front(Pending::Releasing(Releasing { in_flight, frame }));
                     }
                     Err(error) => return self.refuse_stage(shard, in_flight.exchange, &error, now),
                 }
             }
         };
         shard.publish_addresses(self.listener);
-        let sequence = self.record(shard, in_flight.exchange, frame.len(), now);
+        let sequence = self.record(shard, &in_flight.exchange, frame.len(), now);
         self.to_client.push(frame, sequence);
     }
 

@@ -63,13 +63,13 @@ pub enum Pending {
         correlation_id: i32,
     },
     /// The upstream has answered, and the response is being looked at, over more than one turn.
-    Releasing(Box<Releasing>),
+    Releasing(Releasing),
 }
 
 /// A response between two turns of work on it.
 pub struct Releasing {
     /// The request, with who sees the response.
-    pub in_flight: InFlight,
+    pub in_flight: Box<InFlight>,
     /// The response as it came.
     pub frame: Bytes,
 }
@@ -555,7 +555,7 @@ impl Session {
     }
 
     /// Writes an exchange's entry; returns the sequence number that its response waits for.
-    pub fn record(&self, shard: &Shard, exchange: Exchange, response_bytes: usize, now: Timestamp) -> u64 {
+    pub fn record(&self, shard: &Shard, exchange: &Exchange, response_bytes: usize, now: Timestamp) -> u64 {
         let outcome = outcome_of(&exchange.draft);
         self.record_as(shard, exchange, outcome, response_bytes, now)
     }
@@ -564,14 +564,13 @@ impl Session {
     pub fn record_unanswered(&mut self, shard: &Shard, outcome: Outcome, reason: &str, now: Timestamp) {
         for pending in std::mem::take(&mut self.pending) {
             let in_flight = match pending {
-                Pending::Upstream(in_flight) => Some(*in_flight),
+                Pending::Upstream(in_flight) => Some(in_flight),
                 Pending::Releasing(releasing) => Some(releasing.in_flight),
                 Pending::Answered { .. } | Pending::Resolving { .. } => None,
             };
-            if let Some(in_flight) = in_flight {
-                let mut exchange = in_flight.exchange;
-                exchange.draft.detail = reason.to_owned();
-                self.record_as(shard, exchange, outcome, 0, now);
+            if let Some(mut in_flight) = in_flight {
+                in_flight.exchange.draft.detail = reason.to_owned();
+                self.record_as(shard, &in_flight.exchange, outcome, 0, now);
             }
         }
     }
@@ -579,35 +578,34 @@ impl Session {
     pub(super) fn record_as(
         &self,
         shard: &Shard,
-        exchange: Exchange,
+        exchange: &Exchange,
         outcome: Outcome,
         response_bytes: usize,
         now: Timestamp,
     ) -> u64 {
         let Exchange { api, version, started, request_bytes, policy_version, draft } = exchange;
         let latency_micros = u64::try_from(now.0 - started.0).unwrap_or(0);
-        count(&shard.metrics, api, latency_micros, &draft);
-        let rest = Event {
+        count(&shard.metrics, *api, latency_micros, draft);
+        let who = self.who.encoded(self);
+        shard.evidence.append(&ExchangeEntry {
+            who: &who,
             time_micros: now.0,
-            kind: Kind::Exchange as i32,
-            api_version: i32::from(version),
-            outcome: outcome as i32,
-            policy_version,
-            findings: draft.findings,
-            subjects: draft.subjects,
-            subjects_cut: draft.subjects_cut,
-            upstream_errors: draft.upstream_errors,
+            api: api::name(*api),
+            api_version: *version,
+            outcome,
+            resources: &draft.resources,
+            policy_version: *policy_version,
+            findings: &draft.findings,
+            upstream_errors: &draft.upstream_errors,
             latency_micros,
-            detail: draft.detail,
-            approval: draft.approval,
-            request_bytes,
+            detail: &draft.detail,
+            request_bytes: *request_bytes,
             response_bytes: response_bytes as u64,
             broker: self.broker(),
-            ..Event::default()
-        };
-        let who = self.who.encoded(self);
-        let (api, resources) = (api::name(api), &draft.resources[..]);
-        shard.evidence.append(&ExchangeEntry { rest: &rest, who: &who, api, resources })
+            approval: &draft.approval,
+            subjects: &draft.subjects,
+            subjects_cut: draft.subjects_cut,
+        })
     }
 
     /// Calls `stage` with everything it may consult.

@@ -235,6 +235,10 @@ impl Draft {
             Resource::Topic { partition, .. } => partition,
             _ => None,
         };
+        if self.resources.capacity() == 0 {
+            // Most exchanges touch one resource; a list's own first growth is to four.
+            self.resources.reserve_exact(1);
+        }
         self.resources.push(Touched {
             kind: resource.kind(),
             name: SmolStr::new(resource.name()),

@@ -58,7 +58,7 @@ impl Session {
         if let Ok(Verdict::Answer(body)) = verdict {
             let frame = answer_frame(request, &body);
             let exchange = Exchange { draft, ..Exchange::of(request, started, &view) };
-            let sequence = self.record(shard, exchange, frame.len(), now);
+            let sequence = self.record(shard, &exchange, frame.len(), now);
             self.to_client.push(frame, sequence);
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn request(request: &Request, scope: &mut Scope<'_>, draft: &mut Draf
         }
     }
 
-    Box::new(Deciding { version, message, ahead: Ahead::new(Use::Produce) }).decide(scope, draft)
+    Deciding { version, message, ahead: Ahead::new(Use::Produce) }.go_on(scope, draft)
 }
 
 /// A request that may take more than one turn.
@@ -71,15 +71,22 @@ struct Deciding {
 }
 
 impl Decide for Deciding {
-    fn decide(mut self: Box<Self>, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
+    fn decide(self: Box<Self>, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
+        self.go_on(scope, draft)
+    }
+}
+
+impl Deciding {
+    /// Most end with the turn that they begin in, so only those that do not are put in a box.
+    fn go_on(mut self, scope: &mut Scope<'_>, draft: &mut Draft) -> Result<Verdict, StageError> {
         if self.ahead.wants_parts(scope) {
             let parts = parts(&self.message, self.version, scope);
             self.ahead.begin(parts, scope);
         }
         if !self.ahead.step(scope) {
-            return Ok(Verdict::Again(self));
+            return Ok(Verdict::Again(Box::new(self)));
         }
-        let Self { version, mut message, ahead } = *self;
+        let Self { version, mut message, ahead } = self;
         let mut screened = Screened { ahead, refused: Vec::new(), names: Names::default(), masked: false };
         if may_use_transaction(&message, scope, draft) {
             for (at, topic) in message.topic_data.iter_mut().enumerate() {

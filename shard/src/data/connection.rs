@@ -134,7 +134,7 @@ impl Connection {
     /// Leaves word of what wakes this task besides its sockets.
     fn wait(&self, cx: &Context<'_>, now: Timestamp) {
         let handle = &self.registered.handle;
-        handle.deadline.set(self.deadline(now));
+        self.shard.set_deadline(handle, self.deadline(now));
         let mut waker = handle.waker.borrow_mut();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());

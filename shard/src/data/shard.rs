@@ -62,13 +62,15 @@ pub struct Shard {
     policy: RefCell<Arc<Snapshot>>,
     connections: RefCell<HashMap<u64, Rc<Handle>>>,
     next_connection: Cell<u64>,
+    /// No connection is due before this.
+    next_due: Cell<Timestamp>,
 }
 
 /// How a shard reaches one of its connections.
 #[derive(Debug)]
 pub struct Handle {
-    /// When the connection wants to be woken, whatever its sockets do.
-    pub deadline: Cell<Timestamp>,
+    /// When the connection wants to be woken, whatever its sockets do; set with [`Shard::set_deadline`].
+    deadline: Cell<Timestamp>,
     /// The connection's task.
     pub waker: RefCell<Option<Waker>>,
 }
@@ -167,15 +169,32 @@ impl Shard {
         });
     }
 
-    /// Wakes the connections that are due, or all where something changed that all must see.
+    /// Says when a connection wants to be woken.
+    pub fn set_deadline(&self, handle: &Handle, deadline: Timestamp) {
+        handle.deadline.set(deadline);
+        self.next_due.set(self.next_due.get().min(deadline));
+    }
+
+    /// Wakes the connections that are due, or all where something changed that all must see. Ten thousand idle
+    /// ones are looked at only when the first of them may be due.
     fn wake(&self, all: bool) {
         let now = self.now();
+        if !all && now < self.next_due.get() {
+            return;
+        }
+        let mut next_due = Timestamp::MAX;
         // Woken tasks run later, so none can come back here while the registry is borrowed.
         for handle in self.connections.borrow().values() {
-            if all || handle.deadline.get() <= now {
+            let deadline = handle.deadline.get();
+            if all || deadline <= now {
                 handle.wake();
             }
+            // One that is woken says anew when it wants to be.
+            if deadline > now {
+                next_due = next_due.min(deadline);
+            }
         }
+        self.next_due.set(next_due);
     }
 }
 
@@ -300,6 +319,7 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, ope
         policy: RefCell::new(shared.policy.load_full()),
         connections: RefCell::new(HashMap::new()),
         next_connection: Cell::new(0),
+        next_due: Cell::new(Timestamp::MAX),
         config,
         limits,
         shared,

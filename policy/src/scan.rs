@@ -18,7 +18,6 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use memchr::memchr;
 use tidegate_core::words::DataClass;
 
 mod card;
@@ -416,7 +415,8 @@ pub(crate) fn looks_like_json(bytes: &[u8]) -> bool {
 
 /// Whether the bytes are binary: no UTF-8, or control characters that text does not have.
 pub(crate) fn is_binary(bytes: &[u8]) -> bool {
-    memchr(0, bytes).is_some()
-        || std::str::from_utf8(bytes).is_err()
-        || bytes.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b))
+    let is_control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b);
+    // Whether a block has a byte below the space is asked without a branch; most have none.
+    let low = |block: &[u8]| block.iter().fold(false, |low, byte| low | (*byte < b' '));
+    bytes.chunks(64).any(|block| low(block) && block.iter().any(is_control)) || std::str::from_utf8(bytes).is_err()
 }

@@ -30,7 +30,8 @@ pub(super) fn operate(bytes: &[u8], places: &[Place], plan: &MaskPlan) -> Option
     }
     let found = places.iter().any(|place| place.form == Form::Found);
     let binary = found && is_binary(bytes);
-    let mut strings = (found && !binary && looks_like_json(bytes)).then(Strings::default);
+    let json = found && !binary && looks_like_json(bytes);
+    let mut strings = Strings::default();
     let mut out = Vec::with_capacity(bytes.len() + 16 * places.len());
     let mut copied = 0;
     for Place { span, slot, form, .. } in places {
@@ -57,18 +58,18 @@ pub(super) fn operate(bytes: &[u8], places: &[Place], plan: &MaskPlan) -> Option
             Form::Csv(separator) => cell(entry, found, *separator, &mut out),
             Form::Found if binary => value::binary(entry.class(), &entry.operator, found, &mut out),
             Form::Found => {
-                let bare = strings.as_mut().is_some_and(|strings| {
-                    !strings.inside(bytes, span.start)
-                        && found.iter().all(u8::is_ascii_digit)
-                        && is_element(bytes, span.start, span.end)
-                });
+                // The document is followed from string to string only where a number asks for it.
+                let bare = json
+                    && found.iter().all(u8::is_ascii_digit)
+                    && is_element(bytes, span.start, span.end)
+                    && !strings.inside(bytes, span.start);
                 let operator = &entry.operator;
                 if bare {
                     if matches!(operator, Operator::Nullify | Operator::DropRecord) && out.ends_with(b"-") {
                         out.pop();
                     }
                     value::number(entry.class(), operator, found, &mut out);
-                } else if *operator == Operator::Nullify && strings.is_some() && is_whole_string(bytes, span) {
+                } else if *operator == Operator::Nullify && json && is_whole_string(bytes, span) {
                     // The quotation marks go with it.
                     out.pop();
                     out.extend_from_slice(b"null");

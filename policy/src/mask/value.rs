@@ -3,6 +3,7 @@
 //! Values come as they stand in the payload; disguises (escapes, full-width digits) are undone
 //! before anything is kept or computed of them.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_core::words::DataClass;
@@ -32,7 +33,7 @@ pub(super) fn text(class: Class<'_>, operator: &Operator, found: &[u8], out: &mu
             out.extend_from_slice(format!("{}_{}_{pseudonym:032x}", class.name(), key.epoch()).as_bytes());
         }
         Operator::Encrypt(key) => {
-            let mut plain = plain(found).into_bytes();
+            let mut plain = plain(found).into_owned().into_bytes();
             if encrypt(class, key, &mut plain) { out.extend_from_slice(&plain) } else { marker(class, out) }
         }
     }
@@ -150,7 +151,14 @@ fn marker(class: Class<'_>, out: &mut Vec<u8>) {
 
 /// The value without its disguise. What it hides may not be written as it is into JSON, and no
 /// finding has a quotation mark or a backslash in it otherwise.
-fn plain(found: &[u8]) -> String {
+fn plain(found: &[u8]) -> Cow<'_, str> {
+    // Nearly all findings are plain already: nothing to undo, and nothing that JSON escapes.
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'%');
+    if found.iter().all(is_plain)
+        && let Ok(found) = str::from_utf8(found)
+    {
+        return Cow::Borrowed(found);
+    }
     let plain = normalised(found);
     String::from_utf8_lossy(&plain).chars().filter(|character| super::fits_json(*character)).collect()
 }
@@ -223,24 +231,31 @@ fn pseudonym(class: Class<'_>, key: &MaskKey, found: &[u8]) -> u128 {
 
 /// The one spelling of a value. Pseudonyms and the tags of subjects depend on it: a change makes those of
 /// before strangers.
-pub(crate) fn canonical(class: Class<'_>, found: &[u8]) -> String {
+pub(crate) fn canonical<'f>(class: Class<'_>, found: &'f [u8]) -> Cow<'f, str> {
     let plain = plain(found);
     let Class::Known(known) = class else { return plain };
     match known {
-        DataClass::Email => plain.to_lowercase(),
+        DataClass::Email if plain.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) => plain,
+        DataClass::Email => plain.to_lowercase().into(),
         // Case and spacing do not tell people and places apart.
         DataClass::PersonName | DataClass::PostalAddress => {
-            plain.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+            plain.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ").into()
         }
-        DataClass::Ipv6 => plain.parse::<Ipv6Addr>().map_or(plain, |address| address.to_string()),
+        DataClass::Ipv6 => plain.parse::<Ipv6Addr>().map_or(plain, |address| address.to_string().into()),
         // Case tells secrets and addresses apart.
         DataClass::ApiSecret | DataClass::BtcAddress | DataClass::Jwt | DataClass::Ipv4 => plain,
         // `+49 (0) 30` is `+49 30`.
-        DataClass::Phone => plain.replace("(0)", "").chars().filter(char::is_ascii_digit).collect(),
-        _ => {
-            plain.chars().filter(char::is_ascii_alphanumeric).map(|character| character.to_ascii_uppercase()).collect()
-        }
+        DataClass::Phone if plain.contains("(0)") => only(&plain.replace("(0)", ""), u8::is_ascii_digit),
+        DataClass::Phone => only(&plain, u8::is_ascii_digit),
+        _ => only(&plain, u8::is_ascii_alphanumeric),
     }
+}
+
+/// The characters of ASCII that are of a kind, in upper case.
+fn only<'a>(text: &str, is_of_kind: impl Fn(&u8) -> bool) -> Cow<'a, str> {
+    let mut kept = String::with_capacity(text.len());
+    kept.extend(text.bytes().filter(is_of_kind).map(|byte| char::from(byte.to_ascii_uppercase())));
+    kept.into()
 }
 
 /// Writes a number of `length` digits that is determined by `pseudonym`.

@@ -74,6 +74,10 @@ pub(super) fn normalise(bytes: &[u8], text: &mut Vec<u8>, origins: &mut Vec<u32>
 /// `bytes` with their disguises undone, as far as the scanner goes.
 pub(crate) fn normalised(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut plain = Cow::Borrowed(bytes);
+    // Nearly all findings are as they look.
+    if !bytes.iter().any(|byte| matches!(byte, b'\\' | b'%' | 0x80..)) {
+        return plain;
+    }
     for _ in 0..super::DISGUISES_MAX {
         let mut text = Vec::new();
         if !normalise(&plain, &mut text, &mut Vec::new()) {

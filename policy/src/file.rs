@@ -313,7 +313,7 @@ pub struct MaskRule {
     /// Reads the records of these topics as CSV; fields are then given by column or name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvRule>,
-    /// Reads records of these topics that are in a schema registry's framing (Avro, JSON Schema) by
+    /// Reads records of these topics that are in a schema registry's framing (Avro, Protobuf, JSON Schema) by
     /// their schemas, whatever other rules say of them. The configuration names the registry. A record
     /// whose schema cannot be had cannot be parsed; see `on_unparseable`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -25,6 +25,7 @@ pub mod credentials;
 mod demo;
 pub mod explain;
 mod login;
+mod outline;
 mod preflight;
 mod question;
 pub mod report;
@@ -86,7 +87,7 @@ enum Command {
     /// Show everything in one process: a broker, an identity provider, two users, masking, evidence
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
-    /// Find personal data in files: text, JSON lines, CSV
+    /// Find personal data in files: text, JSON lines, CSV, Avro, Parquet
     Scan(scan::Args),
     /// Try a policy
     Policy(Box<Policy>),

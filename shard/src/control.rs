@@ -36,6 +36,7 @@ use tidegate_policy::document::Problem;
 use tidegate_policy::identity::{Issuers, RefreshPolicy};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::registry::fetch_schema;
 pub use self::reload::{Report, ReportedProblem, compile_policy, next_version, read_key};
 use crate::config::{Config, Tokens};
 use crate::shared::{Ask, Condition, Shared};

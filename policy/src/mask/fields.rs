@@ -92,6 +92,20 @@ impl Fields {
         self.member_of(state, slot, self.meaning(name))
     }
 
+    /// As [`Fields::member`], for a member that has several names; the first that a path has counts for
+    /// paths.
+    pub(super) fn member_known_as(&self, state: u16, slot: Slot, names: &[&[u8]]) -> (u16, Slot) {
+        let mut meaning = Meaning { name: UNNAMED, slot: Slot::NONE };
+        for name in names {
+            let also = self.meaning(name);
+            meaning.slot = meaning.slot.and(also.slot);
+            if meaning.name == UNNAMED {
+                meaning.name = also.name;
+            }
+        }
+        self.member_of(state, slot, meaning)
+    }
+
     /// As [`Fields::member`], for a name that was looked up.
     pub(super) fn member_of(&self, state: u16, slot: Slot, meaning: Meaning) -> (u16, Slot) {
         let slot = slot.and(meaning.slot);
@@ -111,6 +125,11 @@ impl Fields {
     pub(super) fn tag(&self, tag: &str) -> Slot {
         let tagged = self.tags.iter().filter(|(known, _)| **known == *tag);
         tagged.fold(Slot::NONE, |slots, (_, slot)| slots.and(*slot))
+    }
+
+    /// Whether any tag counts.
+    pub(super) fn has_tags(&self) -> bool {
+        !self.tags.is_empty()
     }
 
     /// Whether a path without `..` leads on from `state`.

@@ -11,7 +11,7 @@ use tidegate_core::batch::{BatchError, FieldEdit, Inspect, Record, RecordEdit};
 use tidegate_core::words::DataClass;
 
 use super::csv;
-use super::fields::Keys;
+use super::fields::{Fields, Keys};
 use super::framed::Framed;
 use super::json::{self, FieldPlace, Scalar};
 use super::operate::{operate, plain_string};
@@ -334,13 +334,18 @@ impl<'a> MaskPass<'a> {
 
     /// Masks a part as it is.
     fn plain(&mut self, bytes: &[u8], part: Part) -> Option<Vec<u8>> {
+        self.plain_by(bytes, part, self.plan.fields.as_ref())
+    }
+
+    /// The same with these fields in the place of the plan's.
+    fn plain_by(&mut self, bytes: &[u8], part: Part, fields: Option<&Fields>) -> Option<Vec<u8>> {
         let plan = self.plan;
         let sought = if part == Part::Key { &plan.in_keys } else { &plan.in_values };
         if !sought.is_empty() {
             self.recognise(bytes, sought);
         }
-        if part == Part::Value && (plan.fields.is_some() || !plan.csv.is_empty()) {
-            if let Err(reason) = self.walk(bytes) {
+        if part == Part::Value && (fields.is_some() || !plan.csv.is_empty()) {
+            if let Err(reason) = self.walk(bytes, fields) {
                 self.tally.records_unparseable += 1;
                 match plan.on_unparseable {
                     OnUnparseable::Reject => {
@@ -403,15 +408,18 @@ impl<'a> MaskPass<'a> {
     }
 
     /// Finds the named fields of a value; says why it cannot be parsed, where it has to be.
-    fn walk(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn walk(&mut self, bytes: &[u8], fields: Option<&Fields>) -> Result<(), String> {
         let Self { plan, fields: places, json: kept, csv: buffers, .. } = self;
         places.clear();
-        if let Some(fields) = &plan.fields
+        if let Some(fields) = fields
             && (fields.strict || json::may_hold_fields(bytes))
         {
             let walking = kept.get_or_insert_with(|| {
                 Box::new(Json { keys: Keys::take(fields), buffers: json::Buffers::default(), places: Vec::new() })
             });
+            if !walking.keys.are_of(fields) {
+                walking.keys = Keys::new(fields);
+            }
             walking.places.clear();
             let walked = json::walk(bytes, fields, &mut walking.keys, &mut walking.buffers, &mut walking.places);
             match walked {

@@ -59,6 +59,11 @@ impl Path {
         Ok(Self(steps))
     }
 
+    /// A path of steps that were not written by anybody: not more than [`STEPS_MAX`], and `..` only once.
+    pub(super) fn of(steps: Vec<Step>) -> Self {
+        Self(steps)
+    }
+
     pub(super) fn steps(&self) -> &[Step] {
         &self.0
     }

@@ -8,6 +8,8 @@ use tidegate_core::words::DataClass;
 use super::csv::CsvPlan;
 use super::fields::Fields;
 use super::fingerprint::Fingerprint;
+use super::path::Path;
+use super::schema::json::Tagged;
 use super::{FieldClass, MaskEntry, MaskPass, Operator, Selector, Target, fits_json, is_replacement};
 use crate::file::OnUnparseable;
 use crate::scan::ClassSet;
@@ -125,6 +127,12 @@ impl MaskPlan {
         self.deciding(*self.by_class.get(class as usize)?)
     }
 
+    /// Whether records may be in a schema registry's framing.
+    #[must_use]
+    pub fn reads_framing(&self) -> bool {
+        self.framed
+    }
+
     /// What becomes of values whose fields are to be masked and that cannot be parsed.
     #[must_use]
     pub fn on_unparseable(&self) -> OnUnparseable {
@@ -135,6 +143,11 @@ impl MaskPlan {
     #[must_use]
     pub fn begin(&self) -> MaskPass<'_> {
         MaskPass::new(self)
+    }
+
+    /// The fields that entries name in JSON documents with a schema that tags some.
+    pub(super) fn fields_with(&self, tagged: &Tagged) -> Option<Fields> {
+        fields(&self.entries, &tagged.paths).0
     }
 
     /// The entry that decides.
@@ -224,7 +237,7 @@ impl Building {
         let mut fingerprint = Fingerprint::new();
         fingerprint.part(format!("{on_unparseable:?}").as_bytes());
         entries.iter().for_each(|entry| fingerprint.entry(entry));
-        let (fields, csv) = fields(&entries);
+        let (fields, csv) = fields(&entries, &[]);
         let framed = entries.iter().any(|entry| entry.framed);
         MaskPlan {
             entries: entries.into(),
@@ -255,8 +268,8 @@ fn add_custom(customs: &mut Vec<(Arc<CustomClass>, Slot)>, class: &Arc<CustomCla
     }
 }
 
-/// The fields that entries name, in JSON and in each form of CSV.
-fn fields(entries: &[MaskEntry]) -> (Option<Fields>, Vec<CsvPlan>) {
+/// The fields that entries name, in JSON and in each form of CSV; `tagged` is what tags stand at.
+fn fields(entries: &[MaskEntry], tagged: &[(Box<str>, Path)]) -> (Option<Fields>, Vec<CsvPlan>) {
     let mut fields = Fields::builder();
     let mut csv: Vec<CsvPlan> = Vec::new();
     for (index, entry) in (0u16..).zip(entries) {
@@ -274,7 +287,14 @@ fn fields(entries: &[MaskEntry]) -> (Option<Fields>, Vec<CsvPlan>) {
                 });
                 csv[at].add(&selector, slot, entry.masks());
             }
-            None => fields.add(&selector, slot, entry.masks()),
+            None => {
+                if let Selector::Tag(tag) = &selector {
+                    for (_, path) in tagged.iter().filter(|(known, _)| known == tag) {
+                        fields.add(&Selector::Path(path.clone()), slot, entry.masks());
+                    }
+                }
+                fields.add(&selector, slot, entry.masks());
+            }
         }
     }
     (fields.finish(), csv)

@@ -12,8 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) mod avro;
+pub(super) mod json;
+pub(super) mod protobuf;
 
 use avro::Avro;
+use json::Tagged;
+use protobuf::Protobuf;
+
+use super::framed;
+pub use super::framed::ValueAt;
 
 /// The record header that gives the schema of the value.
 pub(super) const VALUE_HEADER: &[u8] = b"__value_schema_id";
@@ -81,13 +88,15 @@ pub struct Schema {
 #[derive(Debug)]
 pub(super) enum Form {
     Avro(Avro),
-    /// Text, whatever the schema says of it.
-    Json,
+    Protobuf(Protobuf),
+    /// Text, of which only the tags count.
+    Json(Tagged),
 }
 
 impl Schema {
-    /// Compiles a schema of the registry's type `kind` (`AVRO`, `JSON`; none is Avro). `references` are
-    /// the texts of the schemas that it refers to, each after those that it refers to itself.
+    /// Compiles a schema of the registry's type `kind` (`AVRO`, `PROTOBUF`, `JSON`; none is Avro); of
+    /// Protobuf a text may also be a descriptor in base64. `references` are the names and texts of the
+    /// schemas that it refers to, each after those that it refers to itself.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -95,15 +104,38 @@ impl Schema {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let form = match kind {
             None | Some("AVRO") => Form::Avro(Avro::parse(text, references.iter().map(|(_, text)| text.as_str()))?),
-            Some("JSON") => Form::Json,
+            Some("PROTOBUF") => Form::Protobuf(Protobuf::parse(
+                text,
+                references.iter().map(|(name, text)| (name.as_str(), text.as_str())),
+            )?),
+            Some("JSON") => Form::Json(Tagged::parse(text, references)),
             Some(other) => return Err(format!("its type {other} is not known")),
         };
         Ok(Self { uid: NEXT.fetch_add(1, Ordering::Relaxed), form })
     }
+
+    /// All values of a message, which stands behind its framing at `from`, for people; `None` where the
+    /// schema says that it is text.
+    ///
+    /// # Errors
+    /// Where it is not encoded by the schema.
+    pub fn values(&self, message: &[u8], from: usize) -> Result<Option<Vec<ValueAt>>, String> {
+        framed::values(self, message, from).map_err(|error| error.to_string())
+    }
+
+    /// The length of the message that `bytes` begin with, in bytes: messages of Avro need nothing
+    /// between them.
+    ///
+    /// # Errors
+    /// Where they begin with none.
+    pub fn length(&self, bytes: &[u8]) -> Result<usize, String> {
+        framed::length(self, bytes).map_err(|error| error.to_string())
+    }
 }
 
 /// The schema that a payload's first bytes name, and where what it describes begins.
-pub(super) fn framing(bytes: &[u8]) -> Option<(SchemaId, usize)> {
+#[must_use]
+pub fn framing(bytes: &[u8]) -> Option<(SchemaId, usize)> {
     match bytes {
         [0, a, b, c, d, ..] => Some((SchemaId::Number(u32::from_be_bytes([*a, *b, *c, *d])), 5)),
         _ => None,

@@ -13,7 +13,9 @@ use super::*;
 
 mod avro;
 mod fields;
+mod json_schema;
 mod operators;
+mod protobuf;
 mod subjects;
 
 fn entry(class: DataClass, operator: Operator) -> MaskEntry {

@@ -1,7 +1,8 @@
 //! `tidegate scan`: what personal data the scanner finds in files, before any rule is written.
 //!
 //! A line is a record: text or JSON. With `--csv` the file is one table, whose first line names its
-//! columns. Findings go to stdout, for people in colour, or as JSON lines that hold places and
+//! columns. Avro object container files and Parquet are known by how they begin; what is found in them
+//! has a record's number and a path instead of a line. Findings go to stdout, for people in colour, or as JSON lines that hold places and
 //! classes and nothing of what was found.
 
 use std::collections::BTreeMap;
@@ -15,10 +16,18 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use tidegate_core::words::DataClass;
 use tidegate_policy::file::OnUnparseable;
-use tidegate_policy::mask::{CsvForm, MaskEntry, MaskPlan, Operator, Target};
+use tidegate_policy::mask::schema::{Lookup, Schema, SchemaId, Schemas, ValueAt};
+use tidegate_policy::mask::{CsvForm, MaskEntry, MaskPass, MaskPlan, Operator, Target};
+
+use super::outline;
+
+mod avro;
+mod parquet;
 
 /// Longest line, and largest CSV file, that is looked at in one piece, in bytes.
 const PIECE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest Parquet file that is read from standard input, in bytes: its index stands at its end.
+const PIPED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Characters shown before and behind a finding.
 const AROUND: usize = 40;
 
@@ -67,23 +76,26 @@ pub fn run(args: &Args, out: &mut impl Write, colours: bool) -> anyhow::Result<u
         None => None,
     };
     let classes = if args.class.is_empty() { DataClass::ALL.to_vec() } else { args.class.clone() };
-    let entries = classes.into_iter().map(|class| {
-        let csv = csv.clone().filter(|_| class.is_by_field());
-        MaskEntry { csv, ..MaskEntry::new(Target::Class(class), Operator::Redact, "scan") }
-    });
-    // What is no JSON, or no CSV, is text.
-    let plan = MaskPlan::compile(entries, OnUnparseable::Pass);
+    let plan = |framed: bool| {
+        let entries = classes.iter().map(|class| {
+            let csv = csv.clone().filter(|_| class.is_by_field() && !framed);
+            MaskEntry { csv, framed, ..MaskEntry::new(Target::Class(*class), Operator::Redact, "scan") }
+        });
+        // What is no JSON, or no CSV, is text.
+        MaskPlan::compile(entries, OnUnparseable::Pass)
+    };
+    let (plan, framed) = (plan(false), plan(true));
     let mut counts = BTreeMap::new();
     for file in &args.files {
-        let (name, input): (String, Box<dyn Read>) = if file.as_os_str() == "-" {
-            ("-".to_owned(), Box::new(std::io::stdin()))
+        let name = file.display().to_string();
+        let mut found = Found { name: &name, plan: &plan, framed: &framed, args, colours, counts: &mut counts };
+        let scanned = if file.as_os_str() == "-" {
+            found.file(BufReader::new(std::io::stdin()), None, out)
         } else {
-            let name = file.display().to_string();
             let file = File::open(file).with_context(|| format!("{name} cannot be opened"))?;
-            (name, Box::new(file))
+            found.file(BufReader::new(file.try_clone()?), Some(file), out)
         };
-        let mut found = Found { name: &name, plan: &plan, args, colours, counts: &mut counts };
-        found.file(BufReader::new(input), out).with_context(|| format!("{name} cannot be scanned"))?;
+        scanned.with_context(|| format!("{name} cannot be scanned"))?;
     }
     if args.output == Output::Text {
         let sums: Vec<String> = counts.iter().map(|(class, count)| format!("{class} {count}")).collect();
@@ -96,14 +108,38 @@ pub fn run(args: &Args, out: &mut impl Write, colours: bool) -> anyhow::Result<u
 struct Found<'a> {
     name: &'a str,
     plan: &'a MaskPlan,
+    /// The same for records that are read by a schema.
+    framed: &'a MaskPlan,
     args: &'a Args,
     colours: bool,
     counts: &'a mut BTreeMap<String, u64>,
 }
 
+/// The one schema of a file.
+#[derive(Debug)]
+struct One(Arc<Schema>);
+
+impl Schemas for One {
+    fn find(&self, _id: SchemaId) -> Lookup {
+        Lookup::Known(self.0.clone())
+    }
+}
+
+/// What stands before a record, so that it is read by a schema.
+const FRAMING: [u8; 5] = [0; 5];
+
 impl Found<'_> {
-    fn file(&mut self, mut input: impl BufRead, out: &mut impl Write) -> anyhow::Result<()> {
+    /// Scans what `input` gives; `file` is the same where it is a file.
+    fn file(&mut self, mut input: impl BufRead, file: Option<File>, out: &mut impl Write) -> anyhow::Result<()> {
         let mut piece = Vec::new();
+        // A pipe may give less than asked for at once, but hardly less than this.
+        let begin = input.fill_buf()?;
+        if begin.starts_with(avro::MAGIC) {
+            return self.avro(input, out);
+        }
+        if begin.starts_with(parquet::MAGIC) {
+            return self.parquet(input, file, out);
+        }
         if self.args.csv.is_some() {
             input.take(PIECE_BYTES_MAX + 1).read_to_end(&mut piece)?;
             anyhow::ensure!(piece.len() as u64 <= PIECE_BYTES_MAX, "CSV over {PIECE_BYTES_MAX} bytes is not scanned");
@@ -123,6 +159,10 @@ impl Found<'_> {
         let mut pass = self.plan.begin();
         // Nothing is refused under this plan, and what the bytes become nobody wants.
         let _ = pass.value(bytes);
+        let outline = (self.args.output == Output::Json && pass.places().next().is_some())
+            .then(|| outline::of_json(bytes))
+            .flatten()
+            .unwrap_or_default();
         for (span, entry) in pass.places() {
             let class = entry.class_name();
             *self.counts.entry(class.to_owned()).or_default() += 1;
@@ -132,12 +172,91 @@ impl Found<'_> {
             let column = span.start - begin + 1;
             match self.args.output {
                 Output::Json => {
-                    let object = serde_json::json!({
+                    let mut object = serde_json::json!({
                         "file": self.name, "line": line, "column": column, "bytes": span.len(), "class": class,
                     });
+                    if let (Some(object), Some(value)) = (object.as_object_mut(), outline::value_at(&outline, &span)) {
+                        object.insert("path".to_owned(), value.path.as_str().into());
+                    }
                     writeln!(out, "{object}")?;
                 }
                 Output::Text => self.show(bytes, begin, &span, (line, column, class), out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn avro(&mut self, input: impl BufRead, out: &mut impl Write) -> anyhow::Result<()> {
+        let mut container = avro::Container::open(input)?;
+        let schemas = One(container.schema.clone());
+        let mut framed = FRAMING.to_vec();
+        for number in 1.. {
+            let Some(record) = container.next().with_context(|| format!("record {number}"))? else { break };
+            framed.truncate(FRAMING.len());
+            framed.extend_from_slice(record);
+            let values = |bytes: &[u8]| schemas.0.values(bytes, FRAMING.len()).ok().flatten().unwrap_or_default();
+            self.record(&framed, number, self.framed.begin().with_schemas(&schemas), values, out)?;
+        }
+        Ok(())
+    }
+
+    fn parquet(&mut self, input: impl BufRead, file: Option<File>, out: &mut impl Write) -> anyhow::Result<()> {
+        let rows = match file {
+            // `input` has moved its place, which the reader does not mind.
+            Some(file) => parquet::rows(file)?,
+            None => {
+                let mut bytes = Vec::new();
+                input.take(PIPED_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+                anyhow::ensure!(
+                    bytes.len() as u64 <= PIPED_BYTES_MAX,
+                    "Parquet over {PIPED_BYTES_MAX} bytes is not read from a pipe"
+                );
+                parquet::rows_of(bytes)?
+            }
+        };
+        for (number, row) in (1..).zip(rows) {
+            let (text, values) = parquet::document(&row.with_context(|| format!("row {number}"))?);
+            self.record(&text, number, self.plan.begin(), |_| values, out)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what is found in a record of a container; `values` are asked for where there is anything.
+    fn record(
+        &mut self,
+        bytes: &[u8],
+        number: u64,
+        mut pass: MaskPass<'_>,
+        values: impl FnOnce(&[u8]) -> Vec<ValueAt>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let _ = pass.value(bytes);
+        if pass.places().next().is_none() {
+            return Ok(());
+        }
+        let values = values(bytes);
+        for (span, entry) in pass.places() {
+            let class = entry.class_name();
+            *self.counts.entry(class.to_owned()).or_default() += 1;
+            let value = outline::value_at(&values, &span);
+            let path = value.map_or("", |value| &value.path);
+            match self.args.output {
+                Output::Json => {
+                    let object = serde_json::json!({
+                        "file": self.name, "record": number, "path": path, "bytes": span.len(), "class": class,
+                    });
+                    writeln!(out, "{object}")?;
+                }
+                Output::Text => {
+                    let Colours { name, kind, mark, reset } = Colours::new(self.colours);
+                    // A number's bytes say nothing to people.
+                    let found = match value {
+                        Some(value) if value.span == span && !value.text.is_empty() => plain(value.text.as_bytes()),
+                        _ => plain(bytes.get(span).unwrap_or_default()),
+                    };
+                    let place = format!("{}:{number}:", self.name);
+                    writeln!(out, "{name}{place}{reset} {kind}{class}{reset} {path} {mark}{found}{reset}")?;
+                }
             }
         }
         Ok(())
@@ -156,11 +275,28 @@ impl Found<'_> {
         let before: String = before.chars().skip(before.chars().count().saturating_sub(AROUND)).collect();
         let after: String = plain(&bytes[span.end..end]).chars().take(AROUND).collect();
         let found = plain(&bytes[span.clone()]);
-        let (name, kind, mark, reset) =
-            if self.colours { ("\x1b[2m", "\x1b[36m", "\x1b[1;31m", "\x1b[0m") } else { ("", "", "", "") };
+        let Colours { name, kind, mark, reset } = Colours::new(self.colours);
         let place = format!("{}:{line}:{column}:", self.name);
         writeln!(out, "{name}{place}{reset} {kind}{class}{reset} {before}{mark}{found}{reset}{after}")?;
         Ok(())
+    }
+}
+
+/// What makes a finding stand out on a terminal.
+struct Colours {
+    name: &'static str,
+    kind: &'static str,
+    mark: &'static str,
+    reset: &'static str,
+}
+
+impl Colours {
+    fn new(on: bool) -> Self {
+        if on {
+            Self { name: "\x1b[2m", kind: "\x1b[36m", mark: "\x1b[1;31m", reset: "\x1b[0m" }
+        } else {
+            Self { name: "", kind: "", mark: "", reset: "" }
+        }
     }
 }
 
@@ -203,9 +339,111 @@ mod tests {
         );
         assert_eq!(code, 0);
         let (shown, code) = scanned(text, &["--output", "json", "--class", "person_name", "--fail"]);
-        assert_eq!(shown, "{\"bytes\":2,\"class\":\"person_name\",\"column\":27,\"file\":\"FILE\",\"line\":2}\n");
+        assert_eq!(
+            shown,
+            "{\"bytes\":2,\"class\":\"person_name\",\"column\":27,\"file\":\"FILE\",\"line\":2,\"path\":\"$.lastName\"}\n"
+        );
         assert_eq!(code, 1);
         assert_eq!(scanned("nothing\n", &["--fail"]), ("nothing found\n".to_owned(), 0));
+    }
+
+    /// Scans a file.
+    fn scanned_file(bytes: &[u8], args: &[&str]) -> anyhow::Result<String> {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: Args,
+        }
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(bytes)?;
+        let name = file.path().to_str().unwrap();
+        let cli = <Cli as clap::Parser>::parse_from([&["scan", name], args].concat());
+        let mut out = Vec::new();
+        run(&cli.args, &mut out, false)?;
+        Ok(String::from_utf8(out)?.replace(name, "FILE"))
+    }
+
+    #[test]
+    fn records_of_avro_files_have_paths() {
+        let schema = r#"{"type":"record","name":"C","fields":[{"name":"lastName","type":"string"},
+            {"name":"card","type":"long"},{"name":"to","type":{"type":"array","items":"string"}}]}"#;
+        let long = |value: i64| {
+            let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+            let mut out = Vec::new();
+            while rest >= 0x80 {
+                out.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            out.push(rest as u8);
+            out
+        };
+        let text = |text: &[u8]| [long(text.len() as i64), text.to_vec()].concat();
+        let record = |name: &str, card: i64, to: &str| {
+            [text(name.as_bytes()), long(card), long(1), text(to.as_bytes()), long(0)].concat()
+        };
+        let plain = [record("Li", 4_111_111_111_111_111, "me: a@b.cc"), record("", 7, "none")].concat();
+        let deflated = {
+            let mut writer = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+            writer.write_all(&plain).unwrap();
+            writer.finish().unwrap()
+        };
+        let snappy = [snap::raw::Encoder::new().compress_vec(&plain).unwrap(), vec![0; 4]].concat();
+        let zstandard = zstd::encode_all(plain.as_slice(), 1).unwrap();
+        let file = |codec: &str, block: &[u8]| {
+            let meta = [text(b"avro.schema"), text(schema.as_bytes()), text(b"avro.codec"), text(codec.as_bytes())];
+            let (sync, block) = ([7; 16], [long(2), long(block.len() as i64), block.to_vec()].concat());
+            [avro::MAGIC, &long(2), &meta.concat(), &long(0), &sync, &block, &sync].concat()
+        };
+        for (codec, block) in [("null", &plain), ("deflate", &deflated), ("snappy", &snappy), ("zstandard", &zstandard)]
+        {
+            assert_eq!(
+                scanned_file(&file(codec, block), &[]).unwrap(),
+                "FILE:1: person_name $.lastName Li\nFILE:1: payment_card $.card 4111111111111111\n\
+                 FILE:1: email $.to[0] a@b.cc\nemail 1, payment_card 1, person_name 1\n",
+                "{codec}"
+            );
+        }
+        let json = scanned_file(&file("null", &plain), &["--output", "json", "--class", "email"]).unwrap();
+        assert_eq!(json, "{\"bytes\":6,\"class\":\"email\",\"file\":\"FILE\",\"path\":\"$.to[0]\",\"record\":1}\n");
+        let whole = file("null", &plain);
+        for bad in [&whole[..whole.len() - 1], &whole[..40], &file("lzma", &plain), &file("null", &plain[..20])] {
+            assert!(scanned_file(bad, &[]).is_err());
+        }
+    }
+
+    #[test]
+    fn rows_of_parquet_files_have_paths() {
+        use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+        use ::parquet::file::properties::WriterProperties;
+        use ::parquet::file::writer::SerializedFileWriter;
+        let schema = ::parquet::schema::parser::parse_message_type(
+            "message m { required binary lastName (UTF8); required int64 id;
+             optional group to (LIST) { repeated group list { optional binary element (UTF8); } } }",
+        )
+        .unwrap();
+        let mut file = Vec::new();
+        let properties = Arc::new(WriterProperties::new());
+        let mut writer = SerializedFileWriter::new(&mut file, Arc::new(schema), properties).unwrap();
+        let mut rows = writer.next_row_group().unwrap();
+        let texts = |texts: &[&str]| texts.iter().map(|text| ByteArray::from(*text)).collect::<Vec<_>>();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&texts(&["Li", ""]), None, None).unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column.typed::<Int64Type>().write_batch(&[4_111_111_111_111_111, 7], None, None).unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        let values = texts(&["\"me\" a@b.cc", "none"]);
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&[3, 3, 0]), Some(&[0, 1, 0])).unwrap();
+        column.close().unwrap();
+        rows.close().unwrap();
+        writer.close().unwrap();
+        assert_eq!(
+            scanned_file(&file, &[]).unwrap(),
+            "FILE:1: person_name $.lastName Li\nFILE:1: payment_card $.id 4111111111111111\n\
+             FILE:1: email $.to[0] a@b.cc\nemail 1, payment_card 1, person_name 1\n"
+        );
+        assert!(scanned_file(&file[..file.len() - 9], &[]).is_err());
     }
 
     #[test]

@@ -61,10 +61,15 @@ struct Failure {
 
 /// Keeps the registry's schemas.
 pub(super) struct RegistryKeeper {
-    registry: SchemaRegistry,
-    client: reqwest::Client,
+    fetcher: Fetcher,
     shared: Arc<Shared>,
     wanted: mpsc::Receiver<SchemaId>,
+}
+
+/// Fetches schemas one by one.
+struct Fetcher {
+    registry: SchemaRegistry,
+    client: reqwest::Client,
 }
 
 /// The client that asks the registry.
@@ -82,6 +87,17 @@ pub(super) fn client(registry: &SchemaRegistry) -> anyhow::Result<reqwest::Clien
     Ok(builder.tls_backend_preconfigured(tls).build()?)
 }
 
+/// A schema of the registry's, for a command that asks once.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) fn fetch_schema(registry: &SchemaRegistry, id: SchemaId) -> anyhow::Result<Arc<Schema>> {
+    let fetcher = Fetcher { registry: registry.clone(), client: client(registry)? };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let heard = runtime.block_on(fetcher.schema(id));
+    heard.map(Arc::new).map_err(|failure| anyhow::anyhow!(failure.reason))
+}
+
 impl RegistryKeeper {
     /// A keeper that has fetched nothing, and where to send it the ids of schemas that are wanted.
     pub(super) fn new(
@@ -90,7 +106,7 @@ impl RegistryKeeper {
         shared: Arc<Shared>,
     ) -> (Self, mpsc::Sender<SchemaId>) {
         let (sender, wanted) = mpsc::channel(WAITING_MAX);
-        (Self { registry, client, shared, wanted }, sender)
+        (Self { fetcher: Fetcher { registry, client }, shared, wanted }, sender)
     }
 
     /// Fetches what is wanted until nobody is left who could want anything.
@@ -100,7 +116,7 @@ impl RegistryKeeper {
             if self.shared.schemas.is_settled(id) {
                 continue;
             }
-            let heard = match self.schema(id).await {
+            let heard = match self.fetcher.schema(id).await {
                 Ok(schema) => Ok(Arc::new(schema)),
                 Err(Failure { reason, holds }) => {
                     tracing::warn!(schema = %id, %reason, "a schema cannot be had from the registry");
@@ -110,7 +126,9 @@ impl RegistryKeeper {
             self.shared.schemas.put(id, heard);
         }
     }
+}
 
+impl Fetcher {
     async fn schema(&self, id: SchemaId) -> Result<Schema, Failure> {
         let number;
         let guid;
@@ -150,7 +168,10 @@ impl RegistryKeeper {
             match name {
                 Some(name) => known.push((name, answer.schema)),
                 None => {
-                    let compiled = Schema::compile(answer.schema_type.as_deref(), &answer.schema, &known);
+                    // That may take its time, and other tasks share this thread.
+                    let compile = move || Schema::compile(answer.schema_type.as_deref(), &answer.schema, &known);
+                    let compiled = tokio::task::spawn_blocking(compile).await;
+                    let compiled = compiled.unwrap_or_else(|_| Err("it cannot be compiled".to_owned()));
                     return compiled.map_err(|reason| Failure { reason, holds: MISSING_FOR });
                 }
             }

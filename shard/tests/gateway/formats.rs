@@ -35,6 +35,12 @@ masks:
     schema_registry: true
     fields: [{tag: PII}, {path: "$.orders[*].phone", class: phone}]
     operator: nullify
+  - name: of-protobuf
+    topics: [{prefix: formats-protobuf}]
+    everyone: true
+    schema_registry: true
+    fields: [{tag: PII}, {path: "$.phones[0]"}]
+    operator: nullify
   - name: by-path
     topics: [formats-json]
     everyone: true
@@ -52,9 +58,16 @@ struct Registry {
 
 impl Registry {
     fn start() -> Self {
+        Self::with(json!({}))
+    }
+
+    /// One that has `more` from the start.
+    fn with(mut more: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let given = folder.path().join("config");
-        std::fs::write(&given, "{\"username\": \"gw\", \"password\": \"gw-secret\"}\n").unwrap();
+        more["username"] = "gw".into();
+        more["password"] = "gw-secret".into();
+        std::fs::write(&given, format!("{more}\n")).unwrap();
         let mut command = guarded(dependencies::python());
         command.args(["-c", SCRIPT]).stdin(std::fs::File::open(given).unwrap());
         let process = Process::start("schema registry", command, folder.path().join("log"));
@@ -199,4 +212,74 @@ fn an_unknown_schema_is_refused_both_ways_and_asked_for_once() {
     assert!(entry["detail"].as_str().unwrap().contains("schema 775"), "{}", entry["detail"]);
     let asked = Web::from(1).get(&format!("{}/asked", registry.url()), "");
     assert_eq!(asked.json(), json!(["/schemas/ids/775"]));
+}
+
+/// `shop.proto`, as in the tests of `policy` (`mask/tests/protobuf.rs`).
+const PROTOBUF: &str = "\
+    CgpzaG9wLnByb3RvEgRzaG9wIhsKBU90aGVyEhIKBHRleHQYASABKAlSBHRleHQiugQKCEN1c3RvbWVyEg4KAmlkGAEgASgDUgJp\
+    ZBItCg1lbWFpbF9hZGRyZXNzGAIgASgJQgiCRAUaA1BJSVIMZW1haWxBZGRyZXNzEhIKBG5vdGUYAyABKAlSBG5vdGUSKgoFbGV2\
+    ZWwYBCABKA4yFC5zaG9wLkN1c3RvbWVyLkxldmVsUgVsZXZlbBIWCgZwaG9uZXMYBSADKAlSBnBob25lcxIhCgdhZGRyZXNzGAYg\
+    ASgLMgdBZGRyZXNzUgdhZGRyZXNzEjIKBmxhYmVscxgHIAMoCzIaLnNob3AuQ3VzdG9tZXIuTGFiZWxzRW50cnlSBmxhYmVscxIY\
+    CgdudW1iZXJzGAggAygRUgdudW1iZXJzEhQKBXNjb3JlGAkgASgBUgVzY29yZRIWCgZhY3RpdmUYCiABKAhSBmFjdGl2ZRISCgRj\
+    b2RlGAsgASgHUgRjb2RlEhIKBGJsb2IYDCABKAxSBGJsb2ISIgoEbmV4dBgNIAEoCzIOLnNob3AuQ3VzdG9tZXJSBG5leHQSFAoF\
+    cmF0aW8YDiABKAJSBXJhdGlvGjMKB0FkZHJlc3MSFgoGc3RyZWV0GAEgASgJUgZzdHJlZXQSEAoDemlwGAIgASgNUgN6aXAaOQoL\
+    TGFiZWxzRW50cnkSEAoDa2V5GAEgASgJUgNrZXkSFAoFdmFsdWUYAiABKAlSBXZhbHVlOgI4ASImCgVMZXZlbBIHCgNMT1cQABII\
+    CgRISUdIEAESCgoGU0VDUkVUEAJiBnByb3RvMw==";
+
+/// The same as the registry serves it.
+const PROTOBUF_TEXT: &str = r#"syntax = "proto3";
+package shop;
+import "confluent/meta.proto";
+import "shop/level.proto";
+message Other { string text = 1; }
+message Customer {
+  message Address { string street = 1; uint32 zip = 2; }
+  int64 id = 1;
+  string email_address = 2 [(confluent.field_meta) = {tags: "PII"}];
+  string note = 3;
+  shop.levels.Level level = 4;
+  repeated string phones = 5;
+  Address address = 6;
+  map<string, string> labels = 7;
+  repeated sint32 numbers = 8;
+  double score = 9;
+  bool active = 10;
+  fixed32 code = 11;
+  bytes blob = 12;
+  Customer next = 13;
+  float ratio = 14;
+}"#;
+const LEVEL: &str = r#"syntax = "proto3"; package shop.levels; enum Level { LOW = 0; HIGH = 1; SECRET = 2; }"#;
+
+#[test]
+fn protobuf_of_a_stock_serializer_is_masked_by_path_tag_and_class() {
+    let references = [json!({"name": "shop/level.proto", "subject": "shop level", "version": 1})];
+    let registry = Registry::with(json!({
+        "subjects": {"shop level": {"schema": LEVEL, "schemaType": "PROTOBUF"}},
+        "texts": {"formats-protobuf-value": {"schema": PROTOBUF_TEXT, "references": references}},
+    }));
+    let gateway = registry.gateway();
+    let customer = |email: &str, phones: [&str; 2], card: &str, note: &str, label: &str| {
+        json!({"id": card, "email_address": email, "note": note, "level": "HIGH", "phones": phones,
+               "address": {"street": "Main Street 1", "zip": 10115}, "labels": {"by": label}, "numbers": [-3, 7]})
+    };
+    let came = [customer("Jane", ["1", "2"], "4111111111111111", "write to jane@example.com", "x@example.com")];
+    let seen = registry.read_through(&gateway, ("protobuf", PROTOBUF, "formats-protobuf"), &came);
+    let mut expected = customer("", ["", "2"], "", "write to [email]", "[email]");
+    // What has its default is not there.
+    let fields = expected.as_object_mut().unwrap();
+    fields.remove("email_address");
+    fields.remove("id");
+    assert_eq!(seen, [expected]);
+    let asked = Web::from(1).get(&format!("{}/asked", registry.url()), "");
+    assert_eq!(asked.json(), json!(["/schemas/ids/2", "/subjects/shop%20level/versions/1"]));
+}
+
+#[test]
+fn protobuf_as_a_descriptor_is_masked_just_so() {
+    let registry = Registry::start();
+    let gateway = registry.gateway();
+    let came = [json!({"email_address": "Jane", "note": "to jane@example.com", "level": "SECRET"})];
+    let seen = registry.read_through(&gateway, ("protobuf", PROTOBUF, "formats-protobuf-2"), &came);
+    assert_eq!(seen, [json!({"note": "to [email]", "level": "SECRET"})]);
 }

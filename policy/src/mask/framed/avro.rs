@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::super::automaton::{DEAD, START};
 use super::super::fields::{Fields, Keys};
+use super::super::json;
 use super::super::plan::Slot;
 use super::super::schema::avro::{Avro, Logical, Type, TypeId};
 use super::splice::{Container, Leaf};
@@ -45,13 +46,6 @@ pub(super) enum Scalar {
     DecimalFixed,
     /// By its type.
     Enum(TypeId),
-}
-
-impl Kind {
-    /// Whether it holds text.
-    pub(super) fn is_text(self) -> bool {
-        matches!(self.of, Scalar::String | Scalar::Bytes)
-    }
 }
 
 /// What a plan's fields come to in a schema.
@@ -138,7 +132,7 @@ pub(super) fn walk(
     names: Option<(&Fields, &mut Keys)>,
     bytes: &[u8],
     from: usize,
-    walked: &mut Walked,
+    walked: &mut Walked<Kind>,
 ) -> Result<(), Malformed> {
     let (fields, keys) = names.map_or((None, None), |(fields, keys)| (Some(fields), Some(keys)));
     let state = if fields.is_some() { START } else { DEAD };
@@ -147,6 +141,20 @@ pub(super) fn walk(
     let mut walk = Walk { schema, bound, fields, keys, bytes, at: from, walked, container: None, visits };
     walk.value(root, b"", None, 0)?;
     if walk.at == bytes.len() { Ok(()) } else { Err(walk.expected("the end")) }
+}
+
+/// The length of the message that `bytes` begin with.
+pub(super) fn length(
+    schema: &Avro,
+    bound: &mut Bound,
+    bytes: &[u8],
+    walked: &mut Walked<Kind>,
+) -> Result<usize, Malformed> {
+    let root = bound.node(schema, None, (schema.root, DEAD, Slot::NONE))?;
+    let visits = bytes.len().saturating_add(VISITS_SPARE);
+    let mut walk = Walk { schema, bound, fields: None, keys: None, bytes, at: 0, walked, container: None, visits };
+    walk.value(root, b"", None, 0)?;
+    Ok(walk.at)
 }
 
 /// Writes the head of an array's or map's block whose length changed: without a length, which is as
@@ -172,7 +180,7 @@ struct Walk<'a, 's> {
     keys: Option<&'a mut Keys>,
     bytes: &'a [u8],
     at: usize,
-    walked: &'a mut Walked,
+    walked: &'a mut Walked<Kind>,
     container: Option<u32>,
     /// Values that may still be met.
     visits: usize,
@@ -200,45 +208,49 @@ impl<'a, 's: 'a> Walk<'a, 's> {
                 if !matches!(self.take(1)?, [0 | 1]) {
                     return Err(Malformed::Expected { what: "a boolean", at: start });
                 }
-                self.leaf(start, start..self.at, (Scalar::Boolean, null), (state, slot), None);
+                self.leaf(start, start..self.at, (Scalar::Boolean, null), (state, slot), None)?;
             }
             Type::Int(logical) => {
                 let number = self.long("an int")?;
                 if i32::try_from(number).is_err() {
                     return Err(Malformed::Expected { what: "an int", at: start });
                 }
-                self.number(start, (Scalar::Int(*logical), null), (state, slot), *logical, number, name);
+                self.number(start, (Scalar::Int(*logical), null), (state, slot), *logical, number, name)?;
             }
             Type::Long(logical) => {
                 let number = self.long("a long")?;
-                self.number(start, (Scalar::Long(*logical), null), (state, slot), *logical, number, name);
+                self.number(start, (Scalar::Long(*logical), null), (state, slot), *logical, number, name)?;
             }
             Type::Float => {
                 self.take(4)?;
-                self.leaf(start, start..self.at, (Scalar::Float, null), (state, slot), None);
+                self.leaf(start, start..self.at, (Scalar::Float, null), (state, slot), None)?;
             }
             Type::Double => {
                 self.take(8)?;
-                self.leaf(start, start..self.at, (Scalar::Double, null), (state, slot), None);
+                self.leaf(start, start..self.at, (Scalar::Double, null), (state, slot), None)?;
             }
             Type::Bytes { decimal } => {
                 let content = self.sized("bytes")?;
                 let of = if *decimal { Scalar::Decimal } else { Scalar::Bytes };
-                self.leaf(start, content, (of, null), (state, slot), (!decimal).then_some(name));
+                self.leaf(start, content, (of, null), (state, slot), (!decimal).then_some(name))?;
             }
             Type::String => {
                 let content = self.sized("a string")?;
-                self.leaf(start, content, (Scalar::String, null), (state, slot), Some(name));
+                // What is none would be read as something else by whoever is lenient.
+                if std::str::from_utf8(&self.bytes[content.clone()]).is_err() {
+                    return Err(Malformed::Expected { what: "UTF-8", at: content.start });
+                }
+                self.leaf(start, content, (Scalar::String, null), (state, slot), Some(name))?;
             }
             Type::Fixed { size, decimal } => {
                 self.take(*size)?;
                 let of = if *decimal { Scalar::DecimalFixed } else { Scalar::Fixed };
-                self.leaf(start, start..self.at, (of, null), (state, slot), (!decimal).then_some(name));
+                self.leaf(start, start..self.at, (of, null), (state, slot), (!decimal).then_some(name))?;
             }
             Type::Enum { symbols, .. } => {
                 let index = self.long("an enum")?;
                 if usize::try_from(index).is_ok_and(|index| index < symbols.len()) {
-                    self.leaf(start, start..self.at, (Scalar::Enum(of), null), (state, slot), None);
+                    self.leaf(start, start..self.at, (Scalar::Enum(of), null), (state, slot), None)?;
                 } else {
                     return Err(Malformed::Expected { what: "a symbol of the enum", at: start });
                 }
@@ -255,7 +267,9 @@ impl<'a, 's: 'a> Walk<'a, 's> {
                 for (index, member) in members.iter().enumerate() {
                     let below = self.bound.nodes.get(node as usize).and_then(|node| node.below.get(index)).copied();
                     let below = below.ok_or_else(|| self.expected("a field"))?;
+                    let outer = self.walked.enter(member.name.as_bytes());
                     self.value(below, member.name.as_bytes(), None, depth + 1)?;
+                    self.walked.leave(outer);
                 }
             }
             Type::Array(items) => {
@@ -265,15 +279,18 @@ impl<'a, 's: 'a> Walk<'a, 's> {
                         Some(fields) => fields.element(state, slot, index),
                         None => (DEAD, Slot::NONE),
                     };
+                    let outer = walk.walked.enter_element(index);
                     index = index.saturating_add(1);
                     let node = walk.bound.node(walk.schema, walk.fields, (*items, state, slot))?;
-                    walk.value(node, name, None, depth + 1)
+                    walk.value(node, name, None, depth + 1)?;
+                    walk.walked.leave(outer);
+                    Ok(())
                 })?;
             }
             Type::Map(values) => self.blocks(|walk| {
                 let start = walk.at;
                 let key = walk.sized("a key")?;
-                walk.leaf(start, key.clone(), (Scalar::String, None), (DEAD, Slot::NONE), Some(b""));
+                walk.leaf(start, key.clone(), (Scalar::String, None), (DEAD, Slot::NONE), Some(b""))?;
                 let key = &walk.bytes[key];
                 let (state, slot) = match (walk.fields, &mut walk.keys) {
                     (Some(fields), Some(keys)) => {
@@ -283,7 +300,10 @@ impl<'a, 's: 'a> Walk<'a, 's> {
                     _ => (DEAD, Slot::NONE),
                 };
                 let node = walk.bound.node(walk.schema, walk.fields, (*values, state, slot))?;
-                walk.value(node, key, None, depth + 1)
+                let outer = walk.walked.enter(key);
+                walk.value(node, key, None, depth + 1)?;
+                walk.walked.leave(outer);
+                Ok(())
             })?,
         }
         Ok(())
@@ -331,19 +351,17 @@ impl<'a, 's: 'a> Walk<'a, 's> {
     fn number(
         &mut self,
         start: usize,
-        kind: (Scalar, Option<(usize, u64)>),
-        matched: (u16, Slot),
+        (of, null): (Scalar, Option<(usize, u64)>),
+        (state, slot): (u16, Slot),
         logical: Logical,
         number: i64,
         name: &[u8],
-    ) {
-        self.leaf(start, start..self.at, kind, matched, None);
-        if self.walked.scans && logical == Logical::None && number.unsigned_abs() >= SCANNED_FROM {
-            let text = self.walked.write(name, number.to_string().as_bytes());
-            if let Some(leaf) = self.walked.leaves.last_mut() {
-                leaf.text = text;
-            }
-        }
+    ) -> Result<(), Malformed> {
+        let scanned = self.walked.scans && logical == Logical::None && number.unsigned_abs() >= SCANNED_FROM;
+        let text = if scanned { self.walked.write(name, number.to_string().as_bytes()) } else { 0..0 };
+        let (kind, container) = (Kind { of, null }, self.container);
+        let content = start..self.at;
+        self.walked.leaf(Leaf { whole: content.clone(), content, kind, slot, state, text, container }, false)
     }
 
     /// Notes a value that begins at `start`. It is scanned where it has a `name`.
@@ -354,21 +372,15 @@ impl<'a, 's: 'a> Walk<'a, 's> {
         (of, null): (Scalar, Option<(usize, u64)>),
         (state, slot): (u16, Slot),
         name: Option<&[u8]>,
-    ) {
-        let end = self.walked.text.len();
+    ) -> Result<(), Malformed> {
         let text = match name {
             Some(name) => self.walked.write(name, &self.bytes[content.clone()]),
-            None => end..end,
+            None => 0..0,
         };
-        self.walked.leaves.push(Leaf {
-            whole: start..self.at,
-            content,
-            kind: Kind { of, null },
-            slot,
-            state,
-            text,
-            container: self.container,
-        });
+        let (kind, container) = (Kind { of, null }, self.container);
+        let is_text = matches!(of, Scalar::String | Scalar::Bytes);
+        let may_hold_fields = is_text && self.fields.is_some() && json::may_hold_fields(&self.bytes[content.clone()]);
+        self.walked.leaf(Leaf { whole: start..self.at, content, kind, slot, state, text, container }, may_hold_fields)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {

@@ -1,4 +1,4 @@
-//! What a value of an encoded message becomes, in its own type.
+//! What a value of Avro becomes, in its own type.
 //!
 //! | type | a field that is masked |
 //! |---|---|
@@ -21,11 +21,64 @@ use super::super::operate::operate;
 use super::super::pass::Place;
 use super::super::schema::avro::{Avro, Logical, Type};
 use super::super::{Class, MaskPlan, Operator, value};
-use super::avro::{Kind, Scalar, write_long};
-use super::splice::{Edits, Leaf};
+use super::Format;
+use super::avro::{self, Kind, Scalar, write_long};
+use super::splice::{Container, Edits, Leaf};
+
+impl Format for Avro {
+    type Kind = Kind;
+
+    fn is_text(kind: Kind) -> bool {
+        matches!(kind.of, Scalar::String | Scalar::Bytes)
+    }
+
+    fn text_of<'c>(leaf: &Leaf<Kind>, content: &'c [u8]) -> Cow<'c, [u8]> {
+        text_of(leaf, content)
+    }
+
+    fn replace(&self, leaf: &Leaf<Kind>, by: (Class<'_>, &Operator), message: &[u8], edits: &mut Edits) {
+        replace(self, leaf, by, message, edits);
+    }
+
+    fn replace_within(&self, leaf: &Leaf<Kind>, plan: &MaskPlan, places: &[Place], message: &[u8], edits: &mut Edits) {
+        replace_within(self, leaf, plan, places, message, edits);
+    }
+
+    fn head(container: &Container, length: u64, out: &mut Vec<u8>) {
+        avro::head(container, length, out);
+    }
+
+    fn shown(&self, leaf: &Leaf<Kind>, content: &[u8]) -> String {
+        match leaf.kind.of {
+            Scalar::String | Scalar::Bytes => String::from_utf8_lossy(content).into_owned(),
+            Scalar::Int(Logical::Time(1)) => day(read_long(content)),
+            Scalar::Int(_) | Scalar::Long(_) => read_long(content).to_string(),
+            Scalar::Boolean => (content != [0]).to_string(),
+            Scalar::Float => content.try_into().map_or_else(|_| String::new(), |b| f32::from_le_bytes(b).to_string()),
+            Scalar::Double => content.try_into().map_or_else(|_| String::new(), |b| f64::from_le_bytes(b).to_string()),
+            Scalar::Fixed | Scalar::Decimal | Scalar::DecimalFixed => {
+                content.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+            }
+            Scalar::Enum(of) => match self.get(of) {
+                Some(Type::Enum { symbols, .. }) => {
+                    let symbol = usize::try_from(read_long(content)).ok().and_then(|index| symbols.get(index));
+                    symbol.map(ToString::to_string).unwrap_or_default()
+                }
+                _ => String::new(),
+            },
+        }
+    }
+}
+
+/// A day since 1970, for people.
+fn day(days: i64) -> String {
+    let span = jiff::Span::new().try_days(days).ok();
+    let date = span.and_then(|span| Date::constant(1970, 1, 1).checked_add(span).ok());
+    date.map_or_else(|| days.to_string(), |date| date.to_string())
+}
 
 /// A value as text, for the tag of whom it is about; empty where it has none.
-pub(super) fn text_of<'c>(leaf: &Leaf<Kind>, content: &'c [u8]) -> Cow<'c, [u8]> {
+fn text_of<'c>(leaf: &Leaf<Kind>, content: &'c [u8]) -> Cow<'c, [u8]> {
     match leaf.kind.of {
         Scalar::String | Scalar::Bytes | Scalar::Fixed => Cow::Borrowed(content),
         Scalar::Int(_) | Scalar::Long(_) => Cow::Owned(read_long(content).to_string().into_bytes()),
@@ -34,7 +87,7 @@ pub(super) fn text_of<'c>(leaf: &Leaf<Kind>, content: &'c [u8]) -> Cow<'c, [u8]>
 }
 
 /// A value's field is masked.
-pub(super) fn replace(
+fn replace(
     schema: &Avro,
     leaf: &Leaf<Kind>,
     (class, operator): (Class<'_>, &Operator),
@@ -67,7 +120,7 @@ pub(super) fn replace(
 }
 
 /// Something in a value is masked.
-pub(super) fn replace_within(
+fn replace_within(
     schema: &Avro,
     leaf: &Leaf<Kind>,
     plan: &MaskPlan,
@@ -148,7 +201,7 @@ fn year_begins(day: i64) -> Option<i64> {
     Some(i64::from(epoch.until(first).ok()?.get_days()))
 }
 
-fn real(operator: &Operator) -> f64 {
+pub(super) fn real(operator: &Operator) -> f64 {
     match operator {
         Operator::Replace(text) => text.parse().ok().filter(|number: &f64| number.is_finite()).unwrap_or(0.0),
         _ => 0.0,

@@ -1,15 +1,17 @@
 //! The parts of a pass that records in a registry's framing take: which schema, whether it is there, and
 //! what is found by it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tidegate_core::batch::Record;
 
+use super::super::fields::Fields;
 use super::super::framed::{Decide, Framed};
 use super::super::plan::{Slot, Sought};
 use super::super::schema::{self, Form, Lookup, Schema, SchemaId};
 use super::super::{MaskEntry, MaskPlan, Operator};
-use super::{MaskPass, Part, Place, Refusal, Tagging, Tally, UNPARSEABLE};
+use super::{Form as InPayload, MaskPass, Part, Place, Refusal, Tagging, Tally, UNPARSEABLE};
 use crate::file::OnUnparseable;
 use crate::scan::{Finding, Scanner};
 
@@ -19,6 +21,8 @@ enum Reading {
     Plain(usize),
     /// By its schema, behind so many bytes.
     By(Arc<Schema>, usize),
+    /// As it is behind so many bytes, with what its schema tags.
+    Tagged(Arc<Schema>, usize),
     /// Not at all, and why.
     Unparseable(String),
     /// Not now.
@@ -44,18 +48,21 @@ impl MaskPass<'_> {
         }
         match self.reading(bytes, part) {
             Reading::Plain(0) => self.plain(bytes, part),
-            Reading::Plain(from) => {
-                let (framing, payload) = bytes.split_at(from);
-                let masked = self.plain(payload, part)?;
-                // What cannot be read goes whole.
-                Some(if masked == UNPARSEABLE { masked } else { [framing, &masked].concat() })
+            Reading::Plain(from) => self.behind(bytes, from, part, plan.fields.as_ref()),
+            Reading::Tagged(schema, from) => {
+                let framed = self.framed.get_or_insert_with(Framed::take);
+                let tagged = match (&schema.form, &plan.fields) {
+                    (Form::Json(tagged), Some(fields)) => framed.tagged((plan, fields), schema.uid, tagged),
+                    _ => None,
+                };
+                self.behind(bytes, from, part, tagged.as_deref().or(plan.fields.as_ref()))
             }
             Reading::By(schema, from) => {
                 let fields = if part == Part::Value { plan.fields.as_ref() } else { None };
-                let Self { tally, drops, scanner, findings, framed, tagging, .. } = &mut *self;
+                let Self { tally, drops, scanner, findings, framed, tagging, places, .. } = &mut *self;
                 let framed = framed.get_or_insert_with(Framed::take);
                 let mut deciding =
-                    Deciding { plan, tally, drops, scanner, findings, sought, tagging: tagging.as_mut() };
+                    Deciding { plan, tally, drops, scanner, findings, sought, tagging: tagging.as_mut(), places };
                 let scans = !sought.is_empty();
                 match framed.mask(plan, (&schema, fields), (bytes, from), scans, &mut deciding) {
                     Ok(masked) => masked,
@@ -68,6 +75,18 @@ impl MaskPass<'_> {
                 None
             }
         }
+    }
+
+    /// Masks what stands behind so many bytes of framing.
+    fn behind(&mut self, bytes: &[u8], from: usize, part: Part, fields: Option<&Fields>) -> Option<Vec<u8>> {
+        let (framing, payload) = bytes.split_at_checked(from)?;
+        let masked = self.plain_by(payload, part, fields);
+        for Place { span, .. } in &mut self.places {
+            *span = span.start + from..span.end + from;
+        }
+        let masked = masked?;
+        // What cannot be read goes whole.
+        Some(if masked == UNPARSEABLE { masked } else { [framing, &masked].concat() })
     }
 
     fn reading(&mut self, bytes: &[u8], part: Part) -> Reading {
@@ -86,8 +105,16 @@ impl MaskPass<'_> {
                 self.passing = true;
                 Reading::Unparseable(format!("schema {id}: {reason}"))
             }
-            Lookup::Known(schema) => match schema.form {
-                Form::Json => Reading::Plain(from),
+            Lookup::Known(schema) => match &schema.form {
+                Form::Json(tagged) => match &self.plan.fields {
+                    Some(fields) if part == Part::Value && fields.has_tags() => match &tagged.incomplete {
+                        Some(reason) if fields.needs_schema => {
+                            Reading::Unparseable(format!("schema {id}: {reason}, and a rule by tag applies to it"))
+                        }
+                        _ => Reading::Tagged(schema, from),
+                    },
+                    _ => Reading::Plain(from),
+                },
                 _ if part == Part::Value && self.plan.csv.iter().any(|csv| csv.strict) => {
                     Reading::Unparseable(format!("schema {id} is there, but a rule takes it for CSV"))
                 }
@@ -125,6 +152,7 @@ struct Deciding<'p, 'k> {
     findings: &'p mut Vec<Finding>,
     sought: &'p Sought,
     tagging: Option<&'p mut Tagging<'k>>,
+    places: &'p mut Vec<Place>,
 }
 
 impl Deciding<'_, '_> {
@@ -140,16 +168,17 @@ impl Decide for Deciding<'_, '_> {
         super::recognise(self.plan, (self.scanner, self.findings), tagging, text, self.sought, places);
     }
 
-    fn field(&mut self, slot: Slot, value: &[u8]) {
+    fn field(&mut self, slot: Slot, span: Range<usize>, value: &[u8]) {
         if let Some(tagging) = &mut self.tagging
             && !value.is_empty()
         {
             tagging.tag(self.plan, slot, value, &mut self.tally.subjects);
         }
-        self.found(slot);
+        self.found(slot, span);
     }
 
-    fn found(&mut self, slot: Slot) {
+    fn found(&mut self, slot: Slot, span: Range<usize>) {
+        self.places.push(Place { span, slot, confidence: 100, form: InPayload::Found });
         self.tally.count(slot.decides());
         self.tally.count(slot.observes());
         self.drops(slot);

@@ -1,11 +1,13 @@
 """A schema registry for the tests: as much of Confluent's REST API as serializers and the gateway use, in memory.
 
-Reads one line of JSON from the standard input (`username`, `password`), prints `port N`, and serves:
+Reads one line of JSON from the standard input, prints `port N`, and serves what follows. Given are `username` and
+`password`, `subjects` that are there from the start with their schemas, and `texts`: what becomes by subject of a
+descriptor that a client registered, as Confluent's registry makes a text of it.
 
     POST /subjects/{subject}/versions             keeps a schema; its id
     POST /subjects/{subject}                      the id and version of one that is kept
     GET  /subjects/{subject}/versions/{version}   what was kept
-    GET  /schemas/ids/{id}                        the same by its id; Protobuf as what was registered
+    GET  /schemas/ids/{id}                        the same by its id; with `format=serialized` the descriptor
     GET  /asked                                   the paths that were asked for with the gateway's user agent
 """
 
@@ -19,6 +21,20 @@ given = json.loads(sys.stdin.readline())
 schemas = []
 subjects = {}
 asked = []
+texts = {}
+
+
+def keep(subject, kept):
+    """Keeps a schema; its id and version."""
+    if kept not in schemas:
+        schemas.append(kept)
+    id = schemas.index(kept) + 1
+    if subject in given.get("texts", {}):
+        texts[id] = given["texts"][subject]
+    versions = subjects.setdefault(subject, [])
+    if id not in versions:
+        versions.append(id)
+    return id, versions.index(id) + 1
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -45,6 +61,10 @@ class Registry(BaseHTTPRequestHandler):
     def path_parts(self):
         return [urllib.parse.unquote(part) for part in urllib.parse.urlparse(self.path).path.strip("/").split("/")]
 
+    def kept(self, id):
+        kept = schemas[id - 1]
+        return kept if "format=serialized" in self.path else kept | texts.get(id, {})
+
     def do_GET(self):
         parts = self.path_parts()
         if parts == ["asked"]:
@@ -54,12 +74,12 @@ class Registry(BaseHTTPRequestHandler):
         if self.headers.get("User-Agent", "").startswith("tidegate/"):
             asked.append(self.path)
         if parts[:2] == ["schemas", "ids"] and parts[2].isdigit() and 0 < int(parts[2]) <= len(schemas):
-            return self.answer(200, schemas[int(parts[2]) - 1])
+            return self.answer(200, self.kept(int(parts[2])))
         if parts[0] == "subjects" and len(parts) == 4 and parts[1] in subjects:
             versions = subjects[parts[1]]
             version = len(versions) if parts[3] == "latest" else int(parts[3])
             id = versions[version - 1]
-            return self.answer(200, schemas[id - 1] | {"subject": parts[1], "version": version, "id": id})
+            return self.answer(200, self.kept(id) | {"subject": parts[1], "version": version, "id": id})
         return self.answer(404, {"error_code": 40403, "message": "not found"})
 
     def do_POST(self):
@@ -67,15 +87,13 @@ class Registry(BaseHTTPRequestHandler):
         if not self.may():
             return None
         kept = {key: body[key] for key in ("schema", "schemaType", "references") if body.get(key)}
-        if kept not in schemas:
-            schemas.append(kept)
-        id = schemas.index(kept) + 1
-        versions = subjects.setdefault(self.path_parts()[1], [])
-        if id not in versions:
-            versions.append(id)
-        return self.answer(200, {"id": id, "version": versions.index(id) + 1, "subject": self.path_parts()[1]} | kept)
+        subject = self.path_parts()[1]
+        id, version = keep(subject, kept)
+        return self.answer(200, {"id": id, "version": version, "subject": subject} | kept)
 
 
+for subject, kept in given.get("subjects", {}).items():
+    keep(subject, kept)
 server = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
 print(f"port {server.server_port}", flush=True)
 server.serve_forever()

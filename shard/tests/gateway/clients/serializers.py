@@ -21,6 +21,25 @@ def json_schema(registry, schema):
     return JSONSerializer(schema, registry), JSONDeserializer(schema, schema_registry_client=registry)
 
 
+def protobuf(registry, schema):
+    import base64
+
+    from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(schema))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    name = f"{file.package}.{file.message_type[-1].name}"
+    of = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    settings = {"use.deprecated.format": False}
+    serializer, deserializer = ProtobufSerializer(of, registry, settings), ProtobufDeserializer(of, settings, registry)
+    return (
+        lambda value, context: serializer(json_format.ParseDict(value, of()), context),
+        lambda value, context: json_format.MessageToDict(deserializer(value, context), preserving_proto_field_name=True),
+    )
+
+
 def plain(value):
     """What JSON can say of a value."""
     if isinstance(value, bytes):
@@ -31,7 +50,7 @@ def plain(value):
 given = json.load(sys.stdin)
 settings, task = given["settings"], given["task"]
 registry = SchemaRegistryClient({"url": task["registry"], "basic.auth.user.info": task["login"]})
-serializer, deserializer = {"avro": avro, "json": json_schema}[task["format"]](registry, task["schema"])
+serializer, deserializer = {"avro": avro, "json": json_schema, "protobuf": protobuf}[task["format"]](registry, task["schema"])
 context = SerializationContext(task["topic"], MessageField.VALUE)
 
 if task["do"] == "produce":

@@ -32,6 +32,7 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::TokenIssued) => "token_issued",
         Ok(Kind::TokenRefused) => "token_refused",
         Ok(Kind::TokenRevoked) => "token_revoked",
+        Ok(Kind::DeviceAgreed) => "device_agreed",
         Ok(Kind::AdminCall) => "admin_call",
         Ok(Kind::EvidenceKey) => "evidence_key",
         Ok(Kind::SubjectIndex) => "subject_index",

@@ -154,6 +154,8 @@ pub enum Kind {
     TokenRefused = 21,
     /// A token of the gateway, or all that a login may still get, was revoked.
     TokenRevoked = 22,
+    /// Somebody agreed in a browser that a device elsewhere is logged in as him.
+    DeviceAgreed = 23,
     /// A call of the admin API, refused ones included.
     AdminCall = 13,
     /// The key that signs the evidence was replaced: the announcement, a note signed with both keys.

@@ -7,7 +7,7 @@
 //! 3. `decide`: from a command to an event, by the policy's rules. Nothing changes by it.
 //! 4. `apply`: from an event to the next state, without the policy, so that replaying the log gives the same state
 //!    whatever the policy says by then.
-//! 5. [`approval`]: one question and where it stands; [`grant`]: run-time grants.
+//! 5. [`request_key`]: what binds an approval to one request. [`approval`]: one question and where it stands; [`grant`]: run-time grants.
 //! 6. [`standing`] and [`approvals`]: what shards are told of it. [`rules`]: the policy's sections, compiled.
 //!
 //! Invariants: nobody decides on his own request; one denial wins; the first decision in the log's order wins; an
@@ -19,6 +19,7 @@ pub mod approvals;
 pub mod command;
 pub mod event;
 pub mod grant;
+pub mod request_key;
 pub mod rules;
 pub mod standing;
 
@@ -38,9 +39,10 @@ pub use self::approvals::{ApprovalState, Approvals};
 pub use self::command::{Command, Refusal, RefusalKind};
 pub use self::event::{
     Actor, ApprovalId, BreakGlass, Change, ControlEvent, DecidedBy, Decision, GrantId, GrantRequest, GrantSpan,
-    HeldOperation, HeldResource, PublishedKey, RequestKey,
+    HeldOperation, HeldResource, PublishedKey,
 };
 pub use self::grant::RunGrant;
+pub use self::request_key::{REQUEST_SECRET_BYTES, RequestKey, RequestSecret};
 pub use self::rules::{Automatic, HoldRule, Role};
 pub use self::standing::Standing;
 pub use crate::file::HeldKind;

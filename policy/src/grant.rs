@@ -194,6 +194,8 @@ pub(crate) struct Grant {
     /// [`Timestamp::MAX`] where it has no end.
     pub(crate) not_after: Timestamp,
     pub(crate) schedule: Option<Schedule>,
+    /// Whether somebody opened it for himself in an emergency.
+    pub(crate) emergency: bool,
     pub(crate) denials: Denials,
 }
 

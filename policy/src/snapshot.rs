@@ -222,6 +222,7 @@ fn grant(rule: &GrantRule) -> Grant {
         not_before,
         not_after,
         schedule: (!rule.windows.is_empty()).then(|| Schedule::new(&rule.windows)),
+        emergency: false,
         denials: Denials::of(&rule.name, not_before, not_after),
     }
 }

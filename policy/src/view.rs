@@ -265,6 +265,13 @@ impl View {
         self.grants.iter().any(|held| held.holds(now))
     }
 
+    /// Whether the principal has something open that he opened for himself in an emergency: what he does then is
+    /// recorded, whatever the rules of recording say.
+    #[must_use]
+    pub fn in_emergency(&self, now: Timestamp) -> bool {
+        self.grants.iter().any(|held| held.grant.emergency && held.holds(now))
+    }
+
     /// When the principal will have no grant left that holds, grants that take over in time
     /// included; `None` where that never comes, `now` where it has none.
     #[must_use]

@@ -121,6 +121,8 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
 
     // Last: it makes a file and takes a lock, which what else is wrong should not leave behind.
     let authority = authority::open(config).map_err(|error| PrepareError::Files(vec![format!("{error:#}")]))?;
+    let request_secret = authority::secret::open(&config.authority.directory)
+        .map_err(|error| PrepareError::Files(vec![format!("control log: {error:#}")]))?;
     let policy = policy.with_standing(policy.version(), authority.authority().standing(now()));
     let operator = admin::OperatorToken::open(&config.authority.directory)
         .map_err(|error| PrepareError::Files(vec![format!("operator token: {error:#}")]))?;
@@ -131,6 +133,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     for (slot, built) in shared.listener_tls.iter().zip(listener_tls) {
         slot.store(built.map(Arc::new));
     }
+    shared.request_secret.store(Arc::new(request_secret));
     shared.control_tls.store(control_tls.map(Arc::new));
     shared.upstream_tls.store(upstream_tls.map(Arc::new));
     let tokens = issuer::prepare(config, &shared).map_err(PrepareError::Files)?;

@@ -26,7 +26,7 @@ pub use self::schemas::SchemaShelf;
 pub use self::sessions::{LiveSession, Sessions};
 use crate::config::Config;
 use crate::data::versions::UpstreamVersions;
-use tidegate_policy::authority::{ApprovalId, Approvals, HeldOperation};
+use tidegate_policy::authority::{ApprovalId, Approvals, HeldOperation, RequestSecret};
 use tidegate_policy::identity::Issuers;
 use tidegate_policy::mask::schema::SchemaId;
 use tidegate_policy::snapshot::Snapshot;
@@ -48,6 +48,9 @@ pub struct Shared {
     pub approvals: ArcSwap<Approvals>,
     /// The version of `approvals`, bumped after the swap.
     pub approvals_version: AtomicU64,
+    /// What keys of held operations are made with. Random until the control log's own is put here, before any shard
+    /// begins.
+    pub request_secret: ArcSwap<RequestSecret>,
     /// The issuers and their keys, as last fetched.
     pub issuers: ArcSwap<Issuers>,
     /// TLS towards clients, by listener index; `None` where the listener is plain text. New
@@ -160,6 +163,7 @@ impl Shared {
             policy_version: AtomicU64::new(version),
             approvals: ArcSwap::default(),
             approvals_version: AtomicU64::new(0),
+            request_secret: ArcSwap::from_pointee(random_secret()),
             issuers: ArcSwap::new(issuers),
             listener_tls: config.listeners.iter().map(|_| ArcSwapOption::empty()).collect(),
             control_tls: ArcSwapOption::empty(),
@@ -219,6 +223,14 @@ impl Shared {
     pub fn is_aborting(&self) -> bool {
         self.aborting.load(Ordering::Acquire)
     }
+}
+
+/// A secret that nobody else has, so that a gateway without the log's own answers no question by accident.
+fn random_secret() -> RequestSecret {
+    let mut bytes = zeroize::Zeroizing::new([0; tidegate_policy::authority::REQUEST_SECRET_BYTES]);
+    // Where the system has no randomness, nothing of the gateway works; approvals are bound all the same.
+    let _ = aws_lc_rs::rand::fill(&mut *bytes);
+    RequestSecret::new(&bytes)
 }
 
 /// A bounded queue of events for the evidence: the control thread puts, shard 0 takes.

@@ -39,7 +39,9 @@ fn class(event: &Event) -> Class {
         },
         Ok(Kind::SessionStart | Kind::AuthenticationFailure) => of(3, 2, 1, "Logon"),
         Ok(Kind::SessionEnd) => of(3, 2, 2, "Logoff"),
-        Ok(Kind::TokenIssued | Kind::TokenRefused | Kind::TokenRevoked) => of(3, 2, OTHER, "Other"),
+        Ok(Kind::TokenIssued | Kind::TokenRefused | Kind::TokenRevoked | Kind::DeviceAgreed) => {
+            of(3, 2, OTHER, "Other")
+        }
         Ok(Kind::Control) => of(3, 4, OTHER, "Other"),
         Ok(Kind::Start) => of(6, 2, 3, "Start"),
         Ok(Kind::Stop) => of(6, 2, 4, "Stop"),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::event::{ApprovalId, RequestKey};
+use super::event::ApprovalId;
+use super::request_key::RequestKey;
 
 /// Where the question about one request stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidegate_core::words::{Principal, Timestamp};
 
+use super::request_key::RequestKey;
 use crate::file::{OperationRule, ResourceRule};
 
 /// The issuer of the gateway itself; no identity provider has it, since it is no URL of one.
@@ -159,68 +160,6 @@ fn base32(bytes: [u8; 10]) -> String {
     const ALPHABET: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
     let number = bytes.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
     (0..16).rev().map(|place| char::from(ALPHABET[(number >> (5 * place) & 31) as usize])).collect()
-}
-
-/// What binds an approval to one request: SHA-256 over who asks, the API and the request's canonical bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RequestKey([u8; 32]);
-
-impl RequestKey {
-    /// The key of a request; `canonical` is its bytes with everything left out that does not change what it does.
-    #[must_use]
-    pub fn of(principal: &Principal, api: &str, canonical: &[u8]) -> Self {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let parts: [&[u8]; 5] = [
-            principal.issuer.as_bytes(),
-            principal.name.as_bytes(),
-            principal.subject.as_bytes(),
-            api.as_bytes(),
-            canonical,
-        ];
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut key = [0; 32];
-        key.copy_from_slice(context.finish().as_ref());
-        Self(key)
-    }
-}
-
-impl fmt::Display for RequestKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for RequestKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RequestKey({self})")
-    }
-}
-
-impl From<RequestKey> for String {
-    fn from(key: RequestKey) -> Self {
-        key.to_string()
-    }
-}
-
-impl TryFrom<String> for RequestKey {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || "a request key has 64 hexadecimal digits".to_owned();
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(wrong());
-        }
-        let mut key = [0; 32];
-        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(key))
-    }
 }
 
 /// One line of the control log.

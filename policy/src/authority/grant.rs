@@ -122,6 +122,7 @@ impl RunGrant {
             not_before: self.not_before,
             not_after: self.not_after,
             schedule: None,
+            emergency: self.break_glass,
             denials: Denials::of(&self.id.0, self.not_before, self.not_after),
         }));
         self
@@ -149,6 +150,7 @@ impl Compiled {
             not_before: Timestamp::MAX,
             not_after: Timestamp::MAX,
             schedule: None,
+            emergency: false,
             denials: Denials::of("", Timestamp::MAX, Timestamp::MAX),
         }))
     }

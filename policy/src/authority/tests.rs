@@ -149,7 +149,7 @@ impl World {
 fn held(who: &Actor, id: &str, what: &[u8], fingerprint: &str) -> HeldOperation {
     HeldOperation {
         id: id.into(),
-        key: RequestKey::of(&who.principal(), "DeleteTopics", what),
+        key: RequestKey::unkeyed(&who.principal(), "DeleteTopics", what),
         api: "DeleteTopics".into(),
         summary: "Delete the topic orders".into(),
         resources: vec![HeldResource { kind: "topic".into(), name: "orders".into() }],
@@ -334,7 +334,7 @@ fn questions_and_approvals_lapse() {
 fn an_approval_is_used_once_for_that_request_under_that_policy() {
     let (mut world, ann) = (World::new(), cast("ann"));
     let fingerprint = world.policy.fingerprint().to_owned();
-    let key = RequestKey::of(&ann.principal(), "DeleteTopics", b"x");
+    let key = RequestKey::unkeyed(&ann.principal(), "DeleteTopics", b"x");
     let state = |world: &World| world.authority.approvals(world.now).get(&key, &fingerprint).cloned();
     assert_eq!(state(&world), None);
     assert_eq!(world.use_up("ap-1"), Err(RefusalKind::NotFound));
@@ -353,10 +353,10 @@ fn an_approval_is_used_once_for_that_request_under_that_policy() {
     // What changes any part of a request makes it another.
     let principal = ann.principal();
     for other in [
-        RequestKey::of(&principal, "DeleteTopics", b"X"),
-        RequestKey::of(&principal, "DeleteTopic", b"sx"),
-        RequestKey::of(&cast("bob").principal(), "DeleteTopics", b"x"),
-        RequestKey::of(&Principal { issuer: "other".into(), ..principal.clone() }, "DeleteTopics", b"x"),
+        RequestKey::unkeyed(&principal, "DeleteTopics", b"X"),
+        RequestKey::unkeyed(&principal, "DeleteTopic", b"sx"),
+        RequestKey::unkeyed(&cast("bob").principal(), "DeleteTopics", b"x"),
+        RequestKey::unkeyed(&Principal { issuer: "other".into(), ..principal.clone() }, "DeleteTopics", b"x"),
     ] {
         assert_ne!(other, key);
         assert_eq!(world.authority.approvals(world.now).get(&other, &fingerprint), None);
@@ -380,7 +380,7 @@ fn a_denied_operation_is_not_asked_about_again_at_once() {
     world.hold(&ann, "ap-1", b"x").unwrap();
     world.deny(&cast("olga"), "ap-1").unwrap();
     assert_eq!(world.hold(&ann, "ap-2", b"x"), Err(RefusalKind::AlreadyAsked));
-    let key = RequestKey::of(&ann.principal(), "DeleteTopics", b"x");
+    let key = RequestKey::unkeyed(&ann.principal(), "DeleteTopics", b"x");
     let approvals = world.authority.approvals(world.now);
     let denied = ApprovalState::Denied { id: "ap-1".into(), reason: "no".into() };
     assert_eq!(approvals.get(&key, world.policy.fingerprint()), Some(&denied));
@@ -479,10 +479,16 @@ fn break_glass_opens_at_once_for_a_while_and_is_reviewed_by_another() {
     assert_eq!(world.act(&cal, open("ap-1", Some(2 * HOUR as u64))), Err(RefusalKind::TooLong));
     world.act(&cal, open("ap-1", None)).unwrap();
     assert_eq!(world.reads(&cal, "anything"), (true, "gr-1".into(), "Broker 3 is down".into()));
+    let in_emergency = |world: &World, who: &Actor| {
+        let policy = world.policy.with_standing(2, world.authority.standing(world.now));
+        policy.view(&who.principal()).in_emergency(world.now)
+    };
+    assert!(in_emergency(&world, &cal) && !in_emergency(&world, &cast("ann")));
     assert_eq!(world.status("ap-1"), Status::ReviewDue);
     assert_eq!(world.approve(&cast("olga"), "ap-1"), Err(RefusalKind::NotPending));
     world.pass(HOUR);
     assert_eq!(world.reads(&cal, "anything").1, "no grant");
+    assert!(!in_emergency(&world, &cal));
     world.pass(23 * HOUR);
     assert_eq!(world.status("ap-1"), Status::ReviewOverdue);
     let review = Command::Review { id: "ap-1".into(), reason: "Needed".into() };

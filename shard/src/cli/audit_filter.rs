@@ -157,6 +157,8 @@ pub enum Kind {
     TokenRefused,
     /// A token was revoked.
     TokenRevoked,
+    /// Somebody agreed that a device is logged in.
+    DeviceAgreed,
     /// The key that signs the evidence was replaced.
     EvidenceKey,
     /// Evidence was removed by retention, or a legal hold was set or lifted.
@@ -184,6 +186,7 @@ impl Kind {
             Self::TokenIssued => event::Kind::TokenIssued,
             Self::TokenRefused => event::Kind::TokenRefused,
             Self::TokenRevoked => event::Kind::TokenRevoked,
+            Self::DeviceAgreed => event::Kind::DeviceAgreed,
             Self::EvidenceKey => event::Kind::EvidenceKey,
             Self::Retention => event::Kind::Retention,
             Self::SubjectIndex => event::Kind::SubjectIndex,

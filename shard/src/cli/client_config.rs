@@ -91,7 +91,12 @@ impl ClientConfig {
 
     fn java(&self, source: &Source<'_>) -> String {
         let (url, options) = match source {
-            Source::Endpoint { url, name } => (url.clone(), format!(" clientId=\"{name}\" clientSecret=\"SECRET\"")),
+            Source::Endpoint { url, name } => {
+                // The token endpoint is checked against the same authorities; it has options of its own for them.
+                let trust = self.ca().map(|ca| format!(" ssl.truststore.type=\"PEM\" ssl.truststore.location={ca:?}"));
+                let account = format!(" clientId=\"{name}\" clientSecret=\"SECRET\"");
+                (url.clone(), account + &trust.unwrap_or_default())
+            }
             Source::File(file) => (format!("file://{file}"), String::new()),
         };
         let trust = self.ca().map(|ca| format!("ssl.truststore.type=PEM\nssl.truststore.location={ca}\n"));
@@ -149,11 +154,23 @@ impl ClientConfig {
 
     fn kcat(&self, source: &Source<'_>) -> String {
         let mut words = vec!["kcat".to_owned()];
-        for line in self.librdkafka(source).lines() {
+        let (as_password, password) = match source {
+            Source::File(file) => (self.librdkafka(source), format!("$(cat '{file}')")),
+            Source::Endpoint { url, name } => match self.ca() {
+                // The librdkafka of most systems knows no authorities of one's own for the token endpoint.
+                Some(ca) => (
+                    self.librdkafka(&Source::File(String::new())),
+                    format!(
+                        "$(curl -sS --cacert '{ca}' -d grant_type=client_credentials -d client_id='{name}' \
+                         -d client_secret='SECRET' '{url}' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+                    ),
+                ),
+                None => (self.librdkafka(source), String::new()),
+            },
+        };
+        for line in as_password.lines() {
             match (line.split_once('='), source) {
-                (Some(("sasl.password", _)), Source::File(file)) => {
-                    words.push(format!("-X sasl.password=\"$(cat '{file}')\""));
-                }
+                (Some(("sasl.password", _)), _) => words.push(format!("-X sasl.password=\"{password}\"")),
                 (Some(("bootstrap.servers", servers)), _) => words.push(format!("-b {servers}")),
                 _ => words.push(format!("-X '{line}'")),
             }
@@ -180,17 +197,21 @@ impl ClientConfig {
 
     fn node(&self, source: &Source<'_>) -> String {
         let ssl = self.ca().map_or("false".to_owned(), |ca| format!("{{ ca: [fs.readFileSync({ca:?})] }}"));
+        let note = match (source, self.ca()) {
+            (Source::Endpoint { .. }, Some(ca)) => format!("// Run Node with NODE_EXTRA_CA_CERTS={ca}\n"),
+            _ => String::new(),
+        };
         let provider = match source {
             Source::File(file) => format!("({{ value: fs.readFileSync({file:?}, 'utf8').trim() }})"),
             Source::Endpoint { url, name } => format!(
                 "{{\n      const body = new URLSearchParams({{ grant_type: 'client_credentials', client_id: {name:?}, \
-                 client_secret: process.env.SECRET }});\n      \
+                 client_secret: 'SECRET' }});\n      \
                  const answer = await fetch({url:?}, {{ method: 'POST', body }});\n      \
                  return {{ value: (await answer.json()).access_token }};\n    }}"
             ),
         };
         format!(
-            "const fs = require('fs');\nconst config = {{\n  brokers: [{:?}],\n  ssl: {ssl},\n  sasl: {{\n    \
+            "{note}const fs = require('fs');\nconst config = {{\n  brokers: [{:?}],\n  ssl: {ssl},\n  sasl: {{\n    \
              mechanism: 'oauthbearer',\n    oauthBearerProvider: async () => {provider},\n  }},\n}};\n",
             self.bootstrap
         )
@@ -199,13 +220,26 @@ impl ClientConfig {
     fn go(&self, source: &Source<'_>) -> String {
         let properties = self.properties(source).into_iter();
         let lines: String = properties.map(|(key, value)| format!("\t{key:?}: {value:?},\n")).collect();
-        let note = match source {
-            Source::Endpoint { .. } => String::new(),
+        let config = format!("var config = &kafka.ConfigMap{{\n{lines}}}\n");
+        match source {
+            Source::Endpoint { .. } => config,
             Source::File(file) => format!(
-                "// On each kafka.OAuthBearerTokenRefresh event: read {file} and call SetOAuthBearerToken with it.\n"
+                "// Imports: encoding/base64, encoding/json, os, strings, time, \
+                 github.com/confluentinc/confluent-kafka-go/v2/kafka\n{config}\n\
+                 // refreshToken answers each kafka.OAuthBearerTokenRefresh event of the client.\n\
+                 func refreshToken(client kafka.Handle) error {{\n\
+                 \ttext, err := os.ReadFile({file:?})\n\
+                 \tif err != nil {{\n\t\treturn client.SetOAuthBearerTokenFailure(err.Error())\n\t}}\n\
+                 \ttoken := strings.TrimSpace(string(text))\n\
+                 \tvar claims struct {{\n\t\tSub string\n\t\tExp float64\n\t}}\n\
+                 \tif parts := strings.Split(token, \".\"); len(parts) == 3 {{\n\
+                 \t\tif body, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {{\n\
+                 \t\t\t_ = json.Unmarshal(body, &claims)\n\t\t}}\n\t}}\n\
+                 \treturn client.SetOAuthBearerToken(kafka.OAuthBearerToken{{\n\
+                 \t\tTokenValue: token,\n\t\tPrincipal:  claims.Sub,\n\
+                 \t\tExpiration: time.Unix(int64(claims.Exp), 0),\n\t}})\n}}\n"
             ),
-        };
-        format!("{note}config := &kafka.ConfigMap{{\n{lines}}}\n")
+        }
     }
 }
 

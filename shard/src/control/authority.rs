@@ -1,16 +1,19 @@
 //! The control log and the one task that writes it: commands in, events appended, policy published.
 //!
 //! Reading order: [`Handle`] is how everybody else asks; `actor` decides, appends, applies and publishes, one
-//! command after the other; [`log`] keeps the events.
+//! command after the other; [`log`] keeps the events, [`secret`] what their requests are told apart by; `refused`
+//! remembers starts that the log did not let happen.
 //!
 //! Invariants: an event is durable before it takes effect, and published before its command returns, so that what a
 //! revocation forbids is forbidden when the revocation returns. Where the log cannot be written, nothing changes
 //! any more until the gateway is started anew; what was published stays.
 
 pub mod log;
+pub mod secret;
 
 mod actor;
 mod evidence;
+mod refused;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -10,11 +10,12 @@
 //! 3. `accounts`: service accounts and how clients authenticate.
 //! 4. `token`: the token endpoint; `exchange`: tokens of identity providers; `refresh`: logins that go on, which
 //!    `families` keeps.
-//! 5. `login`: people in browsers, with `idp` (the provider they log in at), or `saml` where it speaks that.
+//! 5. `login`: people in browsers, which `cookie` tells apart, with `idp` (the provider they log in at), or `saml` where it speaks that.
 //! 6. `device`: people whose program has no browser. `pages`: what people see.
 //! 7. `revoke`: the end of tokens, and questions about them.
 
 pub mod accounts;
+mod cookie;
 mod device;
 mod exchange;
 mod families;

@@ -1,11 +1,13 @@
 //! Tells others what happened to approvals, and asks automated approvers: webhooks that go out.
 //!
-//! Follows the authority's events. Invariants: at most [`DELIVERIES_MAX`] deliveries are under way, a
+//! Follows the authority's events, and the clock: what was opened in an emergency and not reviewed in time is said again,
+//! in the evidence as well, at every start until somebody reviews it. Invariants: at most [`DELIVERIES_MAX`] deliveries are under way, a
 //! further one is dropped and leaves evidence; each is tried [`TRIES`] times and then given up; no
 //! redirect is followed; plain HTTP goes to the loopback only. An automated approver that does not
 //! answer in time, or whose answer is not signed for this very question, has decided nothing: a person
 //! must. What it decides is the authority's `DecideAutomatically`, under the policy that holds then.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,8 @@ use aws_lc_rs::rand;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use tidegate_core::event::{Event, Kind, Outcome};
-use tidegate_policy::authority::{Actor, ApprovalId, Automatic, Change, Command, Decision};
+use tidegate_core::words::Timestamp;
+use tidegate_policy::authority::{Actor, ApprovalId, Automatic, Change, Command, Decision, Filter, Status};
 use tidegate_policy::file::{NotifyEvent, NotifyKind, NotifyRule};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::Receiver;
@@ -33,6 +36,11 @@ const DELIVERIES_MAX: usize = 64;
 const TRIES: u32 = 5;
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(10);
+/// Reviews that are looked at in one turn.
+const REVIEWS_MAX: usize = 1000;
+/// The least and the longest time between two looks at them.
+const REVIEW_PAUSE: Duration = Duration::from_millis(50);
+const REVIEW_LOOK: Duration = Duration::from_secs(60);
 /// The largest answer of an automated approver that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -47,7 +55,7 @@ struct Notification<'a> {
     sequence: u64,
     time: String,
     actor: Person,
-    summary: String,
+    summary: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a ApprovalView>,
 }
@@ -68,6 +76,17 @@ enum Verdict {
     Deny,
     /// A person must decide.
     Abstain,
+}
+
+/// What there is to tell.
+struct News {
+    /// What happened, as the control log names it; `review_overdue` where nothing did.
+    event: &'static str,
+    sequence: u64,
+    time: Timestamp,
+    actor: Actor,
+    summary: String,
+    approval: Option<ApprovalView>,
 }
 
 /// Sends what the policy wants sent.
@@ -106,12 +125,78 @@ impl Notifier {
     }
 
     async fn run(self, mut events: Receiver<Logged>) {
+        let (mut overdue, mut look) = (HashSet::new(), tokio::time::Instant::now());
         loop {
-            match events.recv().await {
-                Ok(logged) => self.tell(&logged),
-                Err(RecvError::Lagged(missed)) => self.failed(None, &format!("{missed} notifications were not sent")),
-                Err(RecvError::Closed) => return,
+            tokio::select! {
+                received = events.recv() => match received {
+                    Ok(logged) => {
+                        self.tell(&logged);
+                        if matches!(logged.event.change, Change::BreakGlassOpened(_)) {
+                            look = look.min(tokio::time::Instant::now() + self.until_review());
+                        }
+                    }
+                    Err(RecvError::Lagged(missed)) => {
+                        self.failed(None, &format!("{missed} notifications were not sent"));
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                () = tokio::time::sleep_until(look) => {
+                    self.tell_overdue(&mut overdue);
+                    look = tokio::time::Instant::now() + self.until_review();
+                }
             }
+        }
+    }
+
+    /// How long until a review may be overdue.
+    fn until_review(&self) -> Duration {
+        let (state, now) = (self.authority.read(), now());
+        let due = state.list(&Filter { status: Some(Status::ReviewDue), ..Filter::default() }, None, REVIEWS_MAX, now);
+        let next = due.iter().filter_map(|approval| approval.deadline()).min();
+        let millis = next.map_or(i64::MAX, |next| next.millis_since(now).saturating_add(1));
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0)).clamp(REVIEW_PAUSE, REVIEW_LOOK)
+    }
+
+    /// Says of each review that is overdue that it is, once a process.
+    fn tell_overdue(&self, told: &mut HashSet<ApprovalId>) {
+        let (state, now) = (self.authority.read(), now());
+        let filter = Filter { status: Some(Status::ReviewOverdue), ..Filter::default() };
+        let overdue = state.list(&filter, None, REVIEWS_MAX, now);
+        told.retain(|id| overdue.iter().any(|approval| approval.id == *id));
+        let policy = self.shared.policy.load();
+        for approval in overdue {
+            if !told.insert(approval.id.clone()) {
+                continue;
+            }
+            let view = ApprovalView::of(approval, now);
+            let due = approval.deadline().map(rfc3339).unwrap_or_default();
+            let summary = format!(
+                "BREAK-GLASS {}: {}. Its review was due {due}: tidegate break-glass review {}",
+                approval.id, view.summary, approval.id
+            );
+            tracing::warn!(approval = %approval.id, "{summary}");
+            self.shared.notices.put(Event {
+                time_micros: now.0,
+                kind: Kind::Control as i32,
+                outcome: Outcome::Denied as i32,
+                policy_version: policy.version(),
+                approval: approval.id.to_string(),
+                principal: approval.asked_by().name.to_string(),
+                issuer: approval.asked_by().issuer.to_string(),
+                subject: approval.asked_by().subject.to_string(),
+                detail: format!("nobody has reviewed it; the review was due {due}"),
+                broker: -1,
+                ..Event::default()
+            });
+            let news = Arc::new(News {
+                event: "review_overdue",
+                sequence: approval.sequence,
+                time: now,
+                actor: Actor::gateway(),
+                summary,
+                approval: Some(view),
+            });
+            self.send(NotifyEvent::BreakGlass, Some(&approval.id), &news);
         }
     }
 
@@ -125,9 +210,23 @@ impl Notifier {
             self.spawn(Some(&held.id), async move { notifier.ask(&id, &automatic).await });
         }
         let Some(what) = kind(change) else { return };
+        let approval = change.approval().and_then(|id| self.view(id));
+        let news = Arc::new(News {
+            event: change.kind(),
+            sequence: logged.sequence,
+            time: logged.event.time,
+            actor: logged.event.actor.clone(),
+            summary: summary(change, &logged.event.actor, approval.as_ref()),
+            approval,
+        });
+        self.send(what, change.approval(), &news);
+    }
+
+    fn send(&self, what: NotifyEvent, approval: Option<&ApprovalId>, news: &Arc<News>) {
+        let policy = self.shared.policy.load();
         for rule in policy.notify().iter().filter(|rule| rule.events.contains(&what)) {
-            let (notifier, rule, logged) = (self.clone(), rule.clone(), logged.clone());
-            self.spawn(change.approval(), async move { notifier.deliver(&rule, &logged).await });
+            let (notifier, rule, news) = (self.clone(), rule.clone(), news.clone());
+            self.spawn(approval, async move { notifier.deliver(&rule, &news).await });
         }
     }
 
@@ -179,10 +278,10 @@ impl Notifier {
         client.map(|client| (client, url)).ok_or_else(|| "no certificate authorities for webhooks".to_owned())
     }
 
-    async fn deliver(&self, rule: &NotifyRule, logged: &Logged) -> Result<(), String> {
+    async fn deliver(&self, rule: &NotifyRule, news: &News) -> Result<(), String> {
         let (client, url) = self.client(&rule.url)?;
         let secret = rule.secret_file.as_deref().map(|file| self.secret(file)).transpose()?;
-        let body = self.body(rule.kind, logged);
+        let body = self.body(rule.kind, news);
         let mut pause = Duration::from_secs(1);
         let mut reason = String::new();
         for turn in 0..TRIES {
@@ -208,28 +307,25 @@ impl Notifier {
                 Err(error) => reason = error.without_url().to_string(),
             }
         }
-        Err(format!("{} was not told of {}: {reason}", place(&url), logged.event.change.kind()))
+        Err(format!("{} was not told of {}: {reason}", place(&url), news.event))
     }
 
     fn view(&self, id: &ApprovalId) -> Option<ApprovalView> {
         self.authority.read().approval(id).map(|approval| ApprovalView::of(approval, now()))
     }
 
-    fn body(&self, kind: NotifyKind, logged: &Logged) -> Vec<u8> {
-        let event = &logged.event;
-        let approval = event.change.approval().and_then(|id| self.view(id));
-        let summary = summary(&event.change, &event.actor, approval.as_ref());
+    fn body(&self, kind: NotifyKind, news: &News) -> Vec<u8> {
         let body = match kind {
             NotifyKind::Generic => serde_json::to_vec(&Notification {
                 gateway: &self.config.origin,
-                event: event.change.kind(),
-                sequence: logged.sequence,
-                time: rfc3339(event.time),
-                actor: Person::from(&event.actor),
-                summary,
-                approval: approval.as_ref(),
+                event: news.event,
+                sequence: news.sequence,
+                time: rfc3339(news.time),
+                actor: Person::from(&news.actor),
+                summary: &news.summary,
+                approval: news.approval.as_ref(),
             }),
-            NotifyKind::Slack => serde_json::to_vec(&serde_json::json!({ "text": escaped(&summary) })),
+            NotifyKind::Slack => serde_json::to_vec(&serde_json::json!({ "text": escaped(&news.summary) })),
         };
         body.unwrap_or_default()
     }

@@ -144,8 +144,8 @@ enum Found {
     Free(Vec<String>),
     /// Whether a rule exempts it depends on settings that the broker is to be asked about.
     Unclear(Vec<(String, String)>),
-    /// It waits for these.
-    Held(Vec<Question>),
+    /// It waits for these, and no longer than so many milliseconds where its client says how long that waits.
+    Held(Vec<Question>, Option<u64>),
 }
 
 impl Session {
@@ -171,7 +171,7 @@ impl Session {
         let Some(view) = self.view.take() else { return self.close_none() };
         let found = self.find(shard, &view, request.api(), version, &body);
         self.view = Some(view);
-        let questions = match found {
+        let (questions, patience) = match found {
             Ok(Found::Free(reasons)) => {
                 self.hold = None;
                 reasons.iter().for_each(|reason| say(&mut exchange.draft, reason));
@@ -181,14 +181,14 @@ impl Session {
                 self.ask_settings(shard, request, settings, exchange, now);
                 return None;
             }
-            Ok(Found::Held(questions)) => questions,
+            Ok(Found::Held(questions, patience)) => (questions, patience),
             Err(reason) => {
                 let error = StageError::Request { api: request.api(), version: request.version(), reason };
                 self.refuse_stage(shard, exchange, &error, now);
                 return None;
             }
         };
-        match self.consult(shard, &questions, now) {
+        match self.consult(shard, &questions, patience, now) {
             Consulted::Passes(ids) => {
                 self.hold = None;
                 shard.metrics.held_passed.increment();
@@ -240,8 +240,9 @@ impl Session {
             return Ok(Found::Free(reasons));
         }
         let api = format!("{api:?}");
-        let question = |rule| Question::of_request(rule, principal, &api, &subject);
-        Ok(Found::Held(rules.into_iter().map(question).collect()))
+        let secret = shard.shared.request_secret.load();
+        let question = |rule| Question::of_request(&secret, rule, principal, &api, &subject);
+        Ok(Found::Held(rules.into_iter().map(question).collect(), subject.patience_millis))
     }
 
     /// Keeps the request until something changes.

@@ -154,3 +154,58 @@ fn a_grant_is_asked_for_approved_by_somebody_else_used_and_revoked() {
         entry["principal"] == "mallory" && entry["kind"] == "admin_call" && entry["outcome"] == "denied"
     });
 }
+
+const BY_REQUEST: &str = "
+version: 1
+requests:
+  - name: analysts-may-ask
+    groups: [analysts]
+    resources: [{topic: {prefix: admin-}}]
+    operations: [read]
+    duration_max: 8h
+    approvers: {groups: [owners]}
+";
+
+#[test]
+fn a_grant_that_is_extended_goes_on_where_it_would_have_ended() {
+    let topic = "admin-extended";
+    Kafka::shared().create_topic(topic, 1, 1);
+    let gateway = Setup::new(Kafka::shared(), BY_REQUEST).start();
+    let (alice, bob) = (Person::new(&gateway, "alice", &["analysts"]), Person::new(&gateway, "bob", &["analysts"]));
+    let olga = Person::new(&gateway, "olga", &["owners"]);
+    let granted = |who: &Person<'_>| {
+        let how = ["grant", "request", "--topic", topic, "--operation", "read", "--for", "10s"];
+        let asked = who.json(&[&how[..], &["--purpose", "Planning", "--reason", "x"]].concat());
+        olga.json(&["grant", "approve", asked["id"].as_str().unwrap(), "--reason", "fine"]);
+        asked["grant"]["id"].as_str().unwrap().to_owned()
+    };
+    let (of_alice, of_bob) = (granted(&alice), granted(&bob));
+    let token = Idp::shared().token("alice", &["analysts"]);
+    let mut reads = gateway.connect_as("alice", &["analysts"]);
+    let mut ends = gateway.connect_as("bob", &["analysts"]);
+    let error = |client: &mut crate::raw::Connection| {
+        let answer: kafka_protocol::messages::FetchResponse = client.ask(12, &fetch(&[topic]));
+        answer.responses[0].partitions[0].error_code
+    };
+    assert_eq!((error(&mut reads), error(&mut ends)), (0, 0));
+
+    assert!(bob.run(&["grant", "extend", &of_alice, "--for", "1h", "--reason", "x"]).failure().contains("Not"));
+    let asked = alice.json(&["grant", "extend", &of_alice, "--for", "1h", "--reason", "More to read"]);
+    assert_eq!(asked["grant"]["extends"], true);
+    let ended = |grant: &str| alice.json(&["grant", "show", grant])["not_after"].as_str().unwrap().to_owned();
+    let before = ended(&of_alice);
+    let own = alice.run(&["grant", "approve", asked["id"].as_str().unwrap(), "--reason", "me"]).failure();
+    assert!(own.contains("Nobody approves his own") || own.contains("Not allowed"), "{own}");
+    olga.json(&["grant", "approve", asked["id"].as_str().unwrap(), "--reason", "fine"]);
+    let after = ended(&of_alice);
+    assert!(after > before, "{before} {after}");
+    // A stock client learns of it as it authenticates anew, as it does before what it was told is over.
+    let lifetime = reads.authenticate("OAUTHBEARER", &crate::raw::bearer(&token)).unwrap();
+    assert!(lifetime > 60_000, "{lifetime} ms");
+
+    assert!(ends.is_closed(), "nothing else let bob in");
+    assert!(jiff::Timestamp::now().to_string() > before, "the time of before is over");
+    assert_eq!(error(&mut reads), 0);
+    assert_eq!(alice.json(&["grant", "show", &of_alice])["status"], "active");
+    assert_eq!(bob.json(&["grant", "show", &of_bob])["status"], "ended");
+}

@@ -71,6 +71,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) evidence: &'static str,
     /// `sasl.session_max` of every listener with SASL.
     pub(crate) session_max: Option<&'static str>,
+    /// More of `control`, YAML in one line, with a comma before.
+    pub(crate) control: String,
     /// Lines at the end of `identity`.
     pub(crate) identity: String,
     /// Lines at the end of the configuration file.
@@ -91,6 +93,7 @@ impl<'a> Setup<'a> {
             release: "written",
             evidence: "",
             session_max: None,
+            control: String::new(),
             identity: String::new(),
             more: String::new(),
         }
@@ -183,8 +186,8 @@ impl<'a> Setup<'a> {
         write!(
             text,
             "policy_file: policy.yaml\nevidence: {{directory: evidence, release: {}, segment_bytes: 4194304{}}}\n\
-             control: {{bind: \"127.0.0.1:{control_port}\"}}\ndrain_timeout: 10s\n{}",
-            self.release, self.evidence, self.more
+             control: {{bind: \"127.0.0.1:{control_port}\"{}}}\ndrain_timeout: 10s\n{}",
+            self.release, self.evidence, self.control, self.more
         )
         .unwrap();
         text

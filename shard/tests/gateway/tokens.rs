@@ -210,6 +210,7 @@ fn a_real_broker_sees_the_principal_and_no_credential_crosses_the_gateway() {
         let claims = claims(token);
         assert!(sessions.contains(&claims["sid"]), "{claims}");
         assert_eq!(claims["groups"], serde_json::json!(["analysts"]));
+        assert_eq!(claims["scope"], "kafka");
         assert!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap() <= 300);
     }
     for token in upstream.tokens() {

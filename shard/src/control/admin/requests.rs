@@ -160,6 +160,57 @@ pub struct ListPage {
     pub after: Option<String>,
 }
 
+/// That a subject's data is to be erased by a plan, which approvers are given beside.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskErasure {
+    /// SHA-256 of the plan's file, in lower-case hexadecimal digits.
+    #[schemars(length(min = 64, max = 64))]
+    pub digest: String,
+    /// The topics that it names, in order, each once.
+    #[schemars(length(min = 1, max = 64))]
+    pub topics: Vec<String>,
+    /// How many steps it has.
+    pub steps: u32,
+    /// Why, for the approver.
+    #[schemars(length(min = 1))]
+    pub reason: String,
+}
+
+/// That an approved plan is begun, or taken up again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BeginErasure {
+    /// As it was asked.
+    #[schemars(length(min = 64, max = 64))]
+    pub digest: String,
+    /// As it was asked.
+    #[schemars(length(min = 1, max = 64))]
+    pub topics: Vec<String>,
+    /// What tells this run from any other; the same when it is taken up again.
+    #[schemars(length(min = 16, max = 64))]
+    pub run: String,
+}
+
+/// What came of a step of a plan.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureStep {
+    /// The run.
+    #[schemars(length(min = 16, max = 64))]
+    pub run: String,
+    /// Which step, from 1.
+    pub step: u32,
+    /// Of how many.
+    pub of: u32,
+    /// What it does.
+    #[schemars(length(min = 1))]
+    pub what: String,
+    /// What came of it.
+    #[schemars(length(min = 1))]
+    pub outcome: String,
+}
+
 /// What was asked of the evidence's files, by whoever can read them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,10 +2,12 @@
 //! decided by the state that those before it left.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tidegate_core::event::Outcome;
 use tidegate_core::words::Timestamp;
 use tidegate_policy::authority::{
     Applied, Approvals, Authority, Bounds, Change, Command, ControlEvent, Question, RefusalKind, RequestKey,
@@ -16,7 +18,7 @@ use super::super::metrics::ControlMetrics;
 use super::super::now;
 use super::super::reload::next_version;
 use super::log::{ControlLog, FileLog, Replayed};
-use super::{COMMANDS_MAX, Done, EVENTS_MAX, Handle, Logged, Submission, SubmitError, evidence};
+use super::{COMMANDS_MAX, Done, EVENTS_MAX, Handle, Logged, Submission, SubmitError, evidence, refused};
 use crate::config::Config;
 use crate::shared::Shared;
 
@@ -37,6 +39,8 @@ pub(in super::super) struct Opened {
     log: Box<dyn ControlLog>,
     authority: Authority,
     replayed: Replayed,
+    /// Where it lies; starts that it refused are noted there.
+    directory: Option<PathBuf>,
 }
 
 /// Opens and replays the control log that the configuration names.
@@ -44,8 +48,15 @@ pub(in super::super) struct Opened {
 /// # Errors
 /// Where it cannot be read or was changed, with the place.
 pub(in super::super) fn open(config: &Config) -> anyhow::Result<Opened> {
-    let log = FileLog::open(&config.authority.directory).context("control log")?;
-    Opened::replay(Box::new(log), Bounds::of(&config.limits)).context("control log")
+    let directory = &config.authority.directory;
+    let log = FileLog::open(directory).context("control log")?;
+    match Opened::replay(Box::new(log), Bounds::of(&config.limits)) {
+        Ok(opened) => Ok(Opened { directory: Some(directory.clone()), ..opened }),
+        Err(error) => {
+            refused::note(directory, now(), &error.to_string());
+            Err(error).context("control log")
+        }
+    }
 }
 
 impl Opened {
@@ -56,7 +67,7 @@ impl Opened {
     pub(super) fn replay(mut log: Box<dyn ControlLog>, bounds: Bounds) -> anyhow::Result<Self> {
         let mut authority = Authority::new(bounds);
         let replayed = log.replay(&mut |sequence, event| authority.apply(sequence, &event).map(drop))?;
-        Ok(Self { log, authority, replayed })
+        Ok(Self { log, authority, replayed, directory: None })
     }
 
     /// The state that the log adds up to.
@@ -68,12 +79,22 @@ impl Opened {
     pub(in super::super) fn start(self, shared: Arc<Shared>, metrics: Arc<ControlMetrics>) -> Handle {
         let (commands, submissions) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let Self { log, authority, replayed } = self;
+        let Self { log, authority, replayed, directory } = self;
+        let version = shared.policy.load().version();
+        let time = now();
+        let note = |outcome, detail| shared.notices.put(evidence::of_the_log(time, outcome, detail, version));
+        if let Some(directory) = directory {
+            for start in refused::read(&directory) {
+                note(Outcome::Malformed, format!("a start was refused for the control log: {start}"));
+            }
+            refused::clear(&directory);
+        }
         if replayed.torn_bytes > 0 {
             let bytes = replayed.torn_bytes;
-            tracing::warn!(
-                "a write to the control log was torn by a crash: {bytes} bytes of no whole event were cut off"
-            );
+            let torn =
+                format!("a write to the control log was torn by a crash: {bytes} bytes of no whole event were cut off");
+            tracing::warn!("{torn}");
+            note(Outcome::Malformed, torn);
         }
         tracing::info!(events = replayed.events, "control log replayed");
         let state = Arc::new(Mutex::new(Arc::new(authority.clone())));

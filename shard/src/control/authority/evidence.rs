@@ -51,6 +51,11 @@ pub(super) fn refused(
     entry
 }
 
+/// The entry of something about the log itself.
+pub(super) fn of_the_log(time: Timestamp, outcome: Outcome, detail: String, policy_version: u64) -> Event {
+    Event { outcome: outcome as i32, detail, ..entry(time, &Actor::gateway(), policy_version) }
+}
+
 fn entry(time: Timestamp, actor: &Actor, policy_version: u64) -> Event {
     Event {
         time_micros: time.0,

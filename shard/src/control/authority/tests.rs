@@ -103,7 +103,7 @@ fn held(rule: &str, shared: &Shared) -> HeldOperation {
     let ann = person("ann");
     HeldOperation {
         id: draw_approval(),
-        key: RequestKey::of(&ann.principal(), "DeleteTopics", rule.as_bytes()),
+        key: RequestKey::unkeyed(&ann.principal(), "DeleteTopics", rule.as_bytes()),
         api: "DeleteTopics".into(),
         summary: "Delete orders".into(),
         resources: vec![HeldResource { kind: "topic".into(), name: "orders".into() }],
@@ -172,6 +172,22 @@ async fn a_restart_and_a_reload_lose_nothing() {
     std::fs::write(&log, text.replacen("orders", "orderz", 1)).unwrap();
     let error = prepare(&config).err().unwrap().to_string();
     assert!(error.contains("control.log, line 1: its checksum is wrong"), "{error}");
+
+    // What was done to it is in the evidence once the gateway starts again, and a torn write as well.
+    std::fs::write(&log, format!("{text}{{\"sequence\":3,\"ev")).unwrap();
+    for _ in 0..2 {
+        let (handle, shared) = start(&config);
+        let said: Vec<String> = control_entries(&shared).into_iter().map(|entry| entry.detail).collect();
+        stop(handle, &config).await;
+        if !said.is_empty() {
+            assert!(said[0].contains("refused") && said[0].contains("line 1: its checksum is wrong"), "{said:?}");
+            assert!(said[1].contains("torn by a crash: 17 bytes"), "{said:?}");
+            continue;
+        }
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), text, "once");
+        return;
+    }
+    panic!("the same is in the evidence with every start");
 }
 
 #[tokio::test]

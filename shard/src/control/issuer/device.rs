@@ -15,16 +15,18 @@ use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tidegate_core::event::{Kind, Outcome};
 use tidegate_core::words::{Principal, Timestamp};
 
 use super::accounts::{authenticate, claimed_name};
-use super::login::{Purpose, cookie_of};
+use super::cookie::Cookies;
+use super::login::{COOKIES as LOGINS, Purpose};
 use super::oauth::{Form, OAuthError, no_store};
 use super::pages::{Question, device_entry, device_question, page, set_cookie};
 use super::refresh::Source;
 use super::shelf::Shelf;
 use super::token::{Asked, Granted, known_client, new_session};
-use super::{Issuer, lock};
+use super::{Issuer, lock, name};
 use crate::config::tokens::CLI_CLIENT;
 use crate::control::listen::Peer;
 use crate::control::now;
@@ -56,8 +58,8 @@ const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LETTERS: usize = 8;
 /// Under what name failed guesses are counted.
 const GUESSES: &str = "device-code";
-/// The cookie that binds the question to its browser.
-const COOKIE: &str = "tidegate_device";
+/// The cookies that bind questions to their browsers.
+const COOKIES: Cookies = Cookies { prefix: "tidegate_device", path: ANSWER };
 
 /// A device that waits.
 struct Device {
@@ -74,8 +76,16 @@ struct Device {
 enum Answer {
     None,
     No,
-    Yes { principal: Principal, source: Source },
+    /// With the session of the tokens that come of it.
+    Yes {
+        principal: Principal,
+        source: Source,
+        sid: Arc<str>,
+    },
 }
+
+/// Who agreed, on whose word, and the session of the tokens that come of it.
+type Agreed = (Principal, Source, Arc<str>);
 
 /// Somebody who has logged in and is asked whether the device is his.
 struct Asking {
@@ -142,7 +152,7 @@ impl Devices {
     }
 
     /// What a program is told (RFC 8628 §3.5).
-    fn poll(&mut self, code: &SecretHash, client: &str, now: Timestamp) -> Result<(Principal, Source), OAuthError> {
+    fn poll(&mut self, code: &SecretHash, client: &str, now: Timestamp) -> Result<Agreed, OAuthError> {
         let refusal = |error, description| Err(OAuthError::new(StatusCode::BAD_REQUEST, error, description));
         let device = self.by_code.get_mut(code).filter(|device| device.client_id == client);
         let device = device.ok_or_else(|| OAuthError::invalid_grant("the device code is not known, or was used"))?;
@@ -167,7 +177,7 @@ impl Devices {
                 refusal("access_denied", "the user refused")
             }
             Answer::Yes { .. } => match self.remove(code).map(|device| device.answer) {
-                Some(Answer::Yes { principal, source }) => Ok((principal, source)),
+                Some(Answer::Yes { principal, source, sid }) => Ok((principal, source, sid)),
                 _ => Err(OAuthError::server_error("the device is gone")),
             },
         }
@@ -271,7 +281,7 @@ impl Issuer {
         let form = Form::of_body(headers, body)?;
         let device = lock(&self.devices).shown(&read(form.need("user_code")?), now());
         let device = device.ok_or_else(unknown_code)?;
-        self.send_to_provider(form.get("idp").unwrap_or_default(), Purpose::Device(device)).await
+        self.send_to_provider(form.get("idp").unwrap_or_default(), Purpose::Device(device), headers).await
     }
 
     /// Who entered a code has logged in: he is asked whether the device is his.
@@ -280,6 +290,7 @@ impl Issuer {
         code: SecretHash,
         principal: Principal,
         source: Source,
+        login: &SecretHash,
         now: Timestamp,
     ) -> Result<Response, OAuthError> {
         let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
@@ -295,25 +306,26 @@ impl Issuer {
             peer: &device.peer.to_string(),
             minutes: now.millis_since(device.asked) / 60_000,
         });
+        let of = SecretHash::of(&token);
         let asking = Asking { device: code, browser: SecretHash::of(&browser), principal, source };
         devices
             .asking
-            .put(SecretHash::of(&token), asking, ends, now)
+            .put(of, asking, ends, now)
             .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
         drop(devices);
-        let secure = if self.config.issuer.starts_with("https:") { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}={}; Path={ANSWER}; Max-Age=600; HttpOnly; SameSite=Strict{secure}", &*browser);
-        set_cookie(&mut response, &cookie)?;
+        let site = if self.config.issuer.starts_with("https:") { "Strict; Secure" } else { "Strict" };
+        set_cookie(&mut response, &COOKIES.make(&of, &browser, site))?;
+        set_cookie(&mut response, &LOGINS.remove(login))?;
         Ok(response)
     }
 
     fn answer_device(&self, peer: IpAddr, headers: &HeaderMap, body: &[u8]) -> Result<Response, OAuthError> {
         self.admit(peer, GUESSES, "device")?;
         let form = Form::of_body(headers, body)?;
-        let now = now();
+        let (now, of) = (now(), SecretHash::of(form.need("token")?));
         let mut devices = lock(&self.devices);
-        let asking = devices.asking.take(&SecretHash::of(form.need("token")?), now).ok_or_else(unknown_code)?;
-        if !cookie_of(headers, COOKIE).is_some_and(|browser| asking.browser.is_of(browser)) {
+        let asking = devices.asking.take(&of, now).ok_or_else(unknown_code)?;
+        if !COOKIES.is_from(headers, &of, &asking.browser) {
             return Err(OAuthError::invalid_grant("the question was another browser's"));
         }
         let Asking { device, principal, source, .. } = asking;
@@ -322,12 +334,28 @@ impl Issuer {
             drop(devices);
             let refusal = OAuthError::new(StatusCode::FORBIDDEN, "access_denied", "the user refused the device");
             self.refused(peer, GUESSES, "device", &refusal, Some(&principal));
-            return Ok(page(StatusCode::OK, "Refused", "The device is not logged in."));
+            return forgetting(&of, page(StatusCode::OK, "Refused", "The device is not logged in."));
         }
         self.check_standing(&principal, None)?;
-        tracing::info!(%peer, principal = %principal.name, "a device is agreed to");
-        devices.decide(&device, Answer::Yes { principal, source }, now)?;
-        Ok(page(StatusCode::OK, "The device is logged in", "You can close this window."))
+        let asked_from = devices.waiting(&device, now).ok_or_else(unknown_code)?.peer;
+        let sid = new_session();
+        devices.decide(&device, Answer::Yes { principal: principal.clone(), source, sid: sid.clone() }, now)?;
+        drop(devices);
+        tracing::info!(%peer, %asked_from, principal = %principal.name, %sid, "a device is agreed to");
+        self.note_agreement(peer, asked_from, &principal, &sid, now);
+        forgetting(&of, page(StatusCode::OK, "The device is logged in", "You can close this window."))
+    }
+
+    /// Leaves the agreement in the evidence, under the session of the tokens that come of it.
+    fn note_agreement(&self, peer: IpAddr, asked_from: IpAddr, principal: &Principal, sid: &Arc<str>, now: Timestamp) {
+        let mut event = self.event(Kind::DeviceAgreed, Outcome::Allowed, now);
+        event.session = sid.to_string();
+        event.client_address = peer.to_string();
+        event.client_id = CLI_CLIENT.to_owned();
+        event.api = "device".to_owned();
+        event.detail = format!("agreed that the device at {asked_from} is logged in");
+        name(&mut event, Some(principal));
+        self.note(event);
     }
 
     /// RFC 8628 §3.4.
@@ -335,9 +363,15 @@ impl Issuer {
         let Asked { form, client, now } = asked;
         let client = known_client(&client)?;
         let code = SecretHash::of(form.need("device_code")?);
-        let (principal, source) = lock(&self.devices).poll(&code, &client, now)?;
-        self.begin(principal, source, &client, new_session(), now)
+        let (principal, source, sid) = lock(&self.devices).poll(&code, &client, now)?;
+        self.begin(principal, source, &client, sid, now)
     }
+}
+
+/// Takes the answered question's cookie out of the browser.
+fn forgetting(of: &SecretHash, mut response: Response) -> Result<Response, OAuthError> {
+    set_cookie(&mut response, &COOKIES.remove(of))?;
+    Ok(response)
 }
 
 fn unknown_code() -> OAuthError {
@@ -393,10 +427,10 @@ mod tests {
     fn yes() -> Answer {
         let name: Arc<str> = Arc::from("alice");
         let principal = Principal { issuer: name.clone(), subject: name.clone(), name, groups: Vec::new() };
-        Answer::Yes { principal, source: Source { idp: None, ends: at(9_000) } }
+        Answer::Yes { principal, source: Source { idp: None, ends: at(9_000) }, sid: "s".into() }
     }
 
-    fn code_of(error: Result<(Principal, Source), OAuthError>) -> &'static str {
+    fn code_of(error: Result<Agreed, OAuthError>) -> &'static str {
         error.map_or_else(|error| error.code, |_| "a token")
     }
 

@@ -9,12 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use tidegate_core::words::{Principal, Timestamp};
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::cookie::Cookies;
 use super::oauth::{Form, OAuthError};
 use super::pages::{Provider, choices, page, redirect};
 use super::refresh::Source;
@@ -35,8 +36,9 @@ pub(super) const LOGIN_MILLIS: i64 = 10 * 60_000;
 const CODE_MILLIS: i64 = 60_000;
 /// Logins under way, and codes, that are kept.
 const KEPT_MAX: usize = 4096;
-/// The cookie that binds a login to its browser.
-pub(super) const COOKIE: &str = "tidegate_login";
+/// The cookies that bind logins to their browsers. They come with every request, so that the next login of the same
+/// browser can be told how many there are.
+pub(super) const COOKIES: Cookies = Cookies { prefix: "tidegate_login", path: "/" };
 
 /// A login under way at a provider.
 struct Login {
@@ -91,13 +93,27 @@ impl Default for Logins {
     }
 }
 
+impl Logins {
+    /// When a login under way is over.
+    pub(super) fn end_of(&self, of: &SecretHash, now: Timestamp) -> Option<Timestamp> {
+        self.logins.end_of(of, now).or_else(|| self.saml.end_of(of, now))
+    }
+
+    /// Ends a login under way.
+    pub(super) fn end(&mut self, of: &SecretHash, now: Timestamp) {
+        let _ = self.logins.take(of, now);
+        let _ = self.saml.take(of, now);
+    }
+}
+
 /// `GET /authorize`.
 pub(super) async fn authorize(
     State(issuer): State<Arc<Issuer>>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match issuer.begin_login(peer, query.as_deref().unwrap_or_default()).await {
+    match issuer.begin_login(peer, &headers, query.as_deref().unwrap_or_default()).await {
         Ok(response) => response,
         Err(error) => {
             issuer.refused(peer.ip(), CLI_CLIENT, "authorize", &error, None);
@@ -123,7 +139,7 @@ pub(super) async fn callback(
 }
 
 impl Issuer {
-    async fn begin_login(&self, peer: SocketAddr, query: &str) -> Result<Response, OAuthError> {
+    async fn begin_login(&self, peer: SocketAddr, headers: &HeaderMap, query: &str) -> Result<Response, OAuthError> {
         self.admit(peer.ip(), CLI_CLIENT, "authorize")?;
         let form = Form::parse(query.as_bytes())?;
         let request = check_request(&form)?;
@@ -134,28 +150,38 @@ impl Issuer {
             (None, []) => "",
             (None, _) => return Ok(choices(query, &providers)),
         };
-        self.send_to_provider(wanted, Purpose::Program(request)).await
+        self.send_to_provider(wanted, Purpose::Program(request), headers).await
     }
 
     /// Sends a browser to an identity provider: an issuer's URL or an entity id.
-    pub(super) async fn send_to_provider(&self, wanted: &str, purpose: Purpose) -> Result<Response, OAuthError> {
+    pub(super) async fn send_to_provider(
+        &self,
+        wanted: &str,
+        purpose: Purpose,
+        headers: &HeaderMap,
+    ) -> Result<Response, OAuthError> {
         let unknown = || OAuthError::invalid_request("no such identity provider is configured to log in at");
         let Some((index, idp)) = self.idps.iter().enumerate().find(|(_, idp)| idp.issuer().issuer == wanted) else {
             let saml = self.saml.as_ref().filter(|saml| saml.labels().any(|(known, _)| known == wanted));
-            return self.begin_saml(saml.ok_or_else(unknown)?, wanted, purpose);
+            return self.begin_saml(saml.ok_or_else(unknown)?, wanted, purpose, headers);
         };
         let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
         let (state, nonce, verifier, browser) = (random()?, random()?, random()?, random()?);
         let url = idp.authorization_url(&state, &nonce, &s256(&verifier)).await?;
         let login = Login { idp: index, browser: SecretHash::of(&browser), nonce, verifier, purpose };
-        let now = now();
-        lock(&self.logins)
-            .logins
-            .put(SecretHash::of(&state), login, now.plus_millis(LOGIN_MILLIS), now)
-            .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
-        let secure = if self.config.issuer.starts_with("https:") { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}={}; Path={CALLBACK}; Max-Age=600; HttpOnly; SameSite=Lax{secure}", &*browser);
-        redirect(&url, Some(&cookie))
+        let (now, of) = (now(), SecretHash::of(&state));
+        let gone = {
+            let mut logins = lock(&self.logins);
+            let gone = logins.make_room(COOKIES.others(headers), now);
+            logins
+                .logins
+                .put(of, login, now.plus_millis(LOGIN_MILLIS), now)
+                .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
+            gone
+        };
+        let secure = if self.config.issuer.starts_with("https:") { "Lax; Secure" } else { "Lax" };
+        let cookie = COOKIES.make(&of, &browser, secure);
+        redirect(&url, std::iter::once(cookie).chain(gone.iter().map(|of| COOKIES.remove(of))))
     }
 
     async fn end_login(&self, peer: IpAddr, headers: &HeaderMap, query: &str) -> Result<Response, OAuthError> {
@@ -164,7 +190,7 @@ impl Issuer {
         let state = SecretHash::of(form.need("state")?);
         let login = lock(&self.logins).logins.take(&state, now());
         let login = login.ok_or_else(|| OAuthError::invalid_grant("the login is not known, over, or took too long"))?;
-        if !cookie_of(headers, COOKIE).is_some_and(|browser| login.browser.is_of(browser)) {
+        if !COOKIES.is_from(headers, &state, &login.browser) {
             return Err(OAuthError::invalid_grant("the login was begun in another browser"));
         }
         let Some(idp) = self.idps.get(login.idp) else { return Err(OAuthError::server_error("no such provider")) };
@@ -180,7 +206,7 @@ impl Issuer {
         self.check_standing(&verified.principal, None)?;
         let ends = self.end_of(&verified);
         let source = Source { idp: said.refresh_token.map(|token| (login.idp, token)), ends };
-        self.end_at_purpose(login.purpose, verified.principal, source, CALLBACK)
+        self.end_at_purpose(login.purpose, verified.principal, source, &state)
     }
 
     /// Somebody has logged in: the code for his program, or the question about his device.
@@ -189,11 +215,11 @@ impl Issuer {
         purpose: Purpose,
         principal: Principal,
         source: Source,
-        came_by: &str,
+        login: &SecretHash,
     ) -> Result<Response, OAuthError> {
         match purpose {
-            Purpose::Program(request) => self.give_code(request, principal, source, came_by, now()),
-            Purpose::Device(code) => self.ask_about_device(code, principal, source, now()),
+            Purpose::Program(request) => self.give_code(request, principal, source, login, now()),
+            Purpose::Device(code) => self.ask_about_device(code, principal, source, login, now()),
         }
     }
 
@@ -203,7 +229,7 @@ impl Issuer {
         request: Request,
         principal: Principal,
         source: Source,
-        came_by: &str,
+        login: &SecretHash,
         now: Timestamp,
     ) -> Result<Response, OAuthError> {
         let Request { client_id, redirect_uri, challenge, state } = request;
@@ -218,7 +244,7 @@ impl Issuer {
             .codes
             .put(SecretHash::of(&code), good, now.plus_millis(CODE_MILLIS), now)
             .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
-        redirect(&url, Some(&format!("{COOKIE}=; Path={came_by}; Max-Age=0; HttpOnly; SameSite=Lax")))
+        redirect(&url, [COOKIES.remove(login)])
     }
 
     /// RFC 6749 §4.1.3 and RFC 7636 §4.6. A code that comes twice ends what came of it.
@@ -302,12 +328,6 @@ fn is_loopback(url: &Url) -> bool {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none()
-}
-
-/// The value of a cookie.
-pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    cookies.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

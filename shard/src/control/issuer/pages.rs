@@ -105,13 +105,13 @@ pub(super) fn device_question(question: &Question<'_>) -> Response {
     html(StatusCode::OK, "Log in this device?", &body)
 }
 
-/// Sends a browser elsewhere.
-pub(super) fn redirect(url: &Url, cookie: Option<&str>) -> Result<Response, OAuthError> {
+/// Sends a browser elsewhere, with these cookies.
+pub(super) fn redirect(url: &Url, cookies: impl IntoIterator<Item = String>) -> Result<Response, OAuthError> {
     let mut response = (StatusCode::SEE_OTHER, [(header::CACHE_CONTROL, "no-store")]).into_response();
     response.headers_mut().insert(header::LOCATION, header_value(url.as_str())?);
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Some(cookie) = cookie {
-        set_cookie(&mut response, cookie)?;
+    for cookie in cookies {
+        set_cookie(&mut response, &cookie)?;
     }
     Ok(response)
 }

@@ -16,7 +16,7 @@ use tidegate_policy::identity::saml::VerifiedAssertion;
 use url::Url;
 
 use super::accounts::Client;
-use super::login::{COOKIE, LOGIN_MILLIS, Purpose, cookie_of};
+use super::login::{COOKIES, LOGIN_MILLIS, Purpose};
 use super::oauth::{Form, OAuthError};
 use super::pages::{page, redirect};
 use super::refresh::Source;
@@ -74,6 +74,7 @@ impl Issuer {
         saml: &ServiceProvider,
         entity_id: &str,
         purpose: Purpose,
+        headers: &HeaderMap,
     ) -> Result<Response, OAuthError> {
         let random = || draw("").map_err(|_| OAuthError::server_error("the system has no randomness"));
         let (state, browser) = (random()?, random()?);
@@ -88,14 +89,20 @@ impl Issuer {
             browser: SecretHash::of(&browser),
             purpose,
         };
-        lock(&self.logins)
-            .saml
-            .put(SecretHash::of(&state), login, now.plus_millis(LOGIN_MILLIS), now)
-            .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
+        let of = SecretHash::of(&state);
+        let gone = {
+            let mut logins = lock(&self.logins);
+            let gone = logins.make_room(COOKIES.others(headers), now);
+            logins
+                .saml
+                .put(of, login, now.plus_millis(LOGIN_MILLIS), now)
+                .map_err(|_| OAuthError::unavailable("too many people are logging in"))?;
+            gone
+        };
         // The response comes as a post from the provider's page, which only a cookie for all sites survives.
         let site = if self.config.issuer.starts_with("https:") { "None; Secure" } else { "Lax" };
-        let cookie = format!("{COOKIE}={}; Path={CONSUMER}; Max-Age=600; HttpOnly; SameSite={site}", &*browser);
-        redirect(&url, Some(&cookie))
+        let cookie = COOKIES.make(&of, &browser, site);
+        redirect(&url, std::iter::once(cookie).chain(gone.iter().map(|of| COOKIES.remove(of))))
     }
 
     fn end_saml(&self, peer: IpAddr, headers: &HeaderMap, body: &[u8]) -> Result<Response, OAuthError> {
@@ -105,7 +112,7 @@ impl Issuer {
         let now = now();
         let login = lock(&self.logins).saml.take(&state, now);
         let login = login.ok_or_else(|| OAuthError::invalid_grant("the login is not known, over, or took too long"))?;
-        if !cookie_of(headers, COOKIE).is_some_and(|browser| login.browser.is_of(browser)) {
+        if !COOKIES.is_from(headers, &state, &login.browser) {
             return Err(OAuthError::invalid_grant("the login was begun in another browser"));
         }
         let Some(saml) = &self.saml else { return Err(OAuthError::server_error("no such provider")) };
@@ -115,7 +122,7 @@ impl Issuer {
             .map_err(|error| OAuthError::invalid_grant(error.to_string()))?;
         self.check_standing(&verified.principal, None)?;
         let source = Source { idp: None, ends: ends(&verified, now) };
-        self.end_at_purpose(login.purpose, verified.principal, source, CONSUMER)
+        self.end_at_purpose(login.purpose, verified.principal, source, &state)
     }
 
     /// RFC 7522: a SAML assertion for one of our tokens. Not refreshed: the client comes back with a fresh one.

@@ -43,6 +43,11 @@ impl<K: Eq + Hash, V> Shelf<K, V> {
         self.kept.get_mut(key).filter(|(end, _)| now < *end).map(|(_, value)| value)
     }
 
+    /// Until when what is kept under `key` is good, where it still is.
+    pub(super) fn end_of(&self, key: &K, now: Timestamp) -> Option<Timestamp> {
+        self.kept.get(key).map(|(end, _)| *end).filter(|end| now < *end)
+    }
+
     /// Takes out what is kept under `key`, where it is still good.
     pub(super) fn take(&mut self, key: &K, now: Timestamp) -> Option<V> {
         self.kept.remove(key).filter(|(end, _)| now < *end).map(|(_, value)| value)

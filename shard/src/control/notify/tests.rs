@@ -62,9 +62,10 @@ async fn start(folder: &Path) -> (Arc<Hooks>, Handle, Arc<Shared>) {
     let policy = format!(
         "version: 1\nholds:\n  - {{name: hold, everyone: true, operations: [delete_topics], approvers: {{groups: [owners]}}, \
          automatic: {{url: 'http://{at}/approver', timeout: 1s, secret_file: secret}}}}\n\
-         roles: {{operator: {{principals: [ops]}}}}\n\
+         break_glass:\n  - {{name: oncall, principals: [cal], resources: [{{topic: orders}}], operations: [read], \
+         duration_max: 1h, review_within: 1s}}\nroles: {{operator: {{principals: [ops]}}, auditor: {{principals: [aud]}}}}\n\
          notify:\n  - {{url: 'http://{at}/told', secret_file: secret, events: [requested, decided]}}\n  \
-         - {{url: 'http://{at}/told', kind: slack, events: [revoked]}}\n"
+         - {{url: 'http://{at}/told', kind: slack, events: [revoked, break_glass]}}\n"
     );
     std::fs::write(folder.join("policy.yaml"), policy).unwrap();
     std::fs::write(folder.join("secret"), SECRET).unwrap();
@@ -86,7 +87,7 @@ async fn hold(authority: &Handle, shared: &Shared, topic: &str) -> ApprovalId {
     let (id, ann) = (draw_approval(), person("ann"));
     let held = HeldOperation {
         id: id.clone(),
-        key: RequestKey::of(&ann.principal(), "DeleteTopics", topic.as_bytes()),
+        key: RequestKey::unkeyed(&ann.principal(), "DeleteTopics", topic.as_bytes()),
         api: "DeleteTopics".to_owned(),
         summary: format!("delete the topic {topic} <now> & here"),
         resources: Vec::new(),
@@ -192,4 +193,28 @@ async fn a_webhook_is_reached_safely_or_not_at_all() {
         assert!(error.contains(says) && !error.contains("secret"), "{error}");
     }
     assert!(notifier.client("http://127.0.0.1:9/x").is_ok());
+}
+
+#[tokio::test]
+async fn an_emergency_alarms_at_once_and_again_when_nobody_has_reviewed_it_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hooks, authority, shared) = start(folder.path()).await;
+    let (id, grant) = (draw_approval(), super::super::authority::draw_grant());
+    let open = Command::BreakGlass { id: id.clone(), grant, rule: None, millis: None, reason: "Site down".to_owned() };
+    authority.submit(person("cal"), open).await.unwrap();
+    let told = || -> Vec<String> {
+        let told = hooks.told.lock().unwrap();
+        told.iter().map(|(_, body)| String::from_utf8_lossy(body).into_owned()).collect()
+    };
+    until("both", || told().len() == 2).await;
+    let (first, second) = (&told()[0], &told()[1]);
+    assert!(first.contains("BREAK-GLASS") && first.contains("Site down"), "{first}");
+    assert!(second.contains("Its review was due") && second.contains(&*id.0), "{second}");
+    let entries = shared.notices.take();
+    let late = entries.iter().find(|event| event.detail.starts_with("nobody has reviewed it"));
+    assert!(late.is_some_and(|event| event.approval == *id.0 && event.principal == "cal"), "{entries:?}");
+    let review = Command::Review { id, reason: "It was needed".to_owned() };
+    authority.submit(person("aud"), review).await.unwrap();
+    until("the review", || told().len() == 3).await;
+    assert!(told()[2].contains("aud reviewed"), "{:?}", told());
 }

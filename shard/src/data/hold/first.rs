@@ -24,7 +24,7 @@ use super::super::shard::Shard;
 use super::super::stage::{Draft, Request, StageError};
 use super::super::topics::TopicIds;
 use super::question::{Consulted, Question};
-use super::subject::read;
+use super::subject::{self, read};
 use super::{Kind, say};
 
 /// From here on Produce and Fetch name topics by id (KIP-516).
@@ -70,7 +70,7 @@ impl Session {
     ) -> Option<Request> {
         let body = request.body();
         let wanted = wanted(request.api(), request.version(), &body, &shard.topics.borrow(), &self.fetches);
-        let wanted = match wanted {
+        let (wanted, patience) = match wanted {
             Ok(wanted) => wanted,
             Err(reason) => {
                 let error = StageError::Request { api: request.api(), version: request.version(), reason };
@@ -83,7 +83,7 @@ impl Session {
             self.hold = None;
             return Some(request);
         }
-        match self.consult(shard, &questions, now) {
+        match self.consult(shard, &questions, patience, now) {
             Consulted::Passes(ids) => {
                 self.hold = None;
                 shard.metrics.held_passed.increment();
@@ -133,7 +133,7 @@ impl Session {
     ) -> (Vec<(Kind, Box<str>)>, Vec<Question>) {
         let Some(principal) = self.principal.clone() else { return Default::default() };
         let (mut waits, mut questions) = (Vec::new(), Vec::new());
-        let policy = shard.policy();
+        let (policy, secret) = (shard.policy(), shard.shared.request_secret.load());
         for Wanted { kind, topic, partition } in wanted {
             let Some(rule) = view.first_use_rule(*kind, topic) else { continue };
             let resource = Resource::Topic { name: topic, partition: *partition };
@@ -142,9 +142,9 @@ impl Session {
             {
                 continue;
             }
-            let question = Question::of_first_use(rule, &principal, *kind, topic);
+            let question = Question::of_first_use(&secret, rule, &principal, *kind, topic);
             let state = shard.shared.approvals.load();
-            let state = state.get(&question.key, policy.fingerprint());
+            let state = question.state(&state, policy.fingerprint());
             let waited = self.first.waited.iter().any(|(of, name)| (*of, &**name) == (*kind, topic.as_str()));
             if waited && matches!(state, Some(ApprovalState::Pending { .. } | ApprovalState::Denied { .. })) {
                 if let Some(ApprovalState::Pending { id } | ApprovalState::Denied { id, .. }) = state {
@@ -170,15 +170,16 @@ pub(in crate::data) fn uses_topics(api: ApiKey) -> bool {
 
 /// The topics that a request uses, those of its connection's fetch sessions included: incremental
 /// fetches do not name them again. Topics by unknown ids are left out: their names are asked for
-/// by the stage behind, and the request then comes here again.
+/// by the stage behind, and the request then comes here again. With it how long the client waits, in milliseconds,
+/// where it says.
 fn wanted(
     api: ApiKey,
     version: i16,
     body: &Bytes,
     topics: &TopicIds,
     sessions: &FetchSessions,
-) -> Result<Vec<Wanted>, String> {
-    let mut wanted = Vec::new();
+) -> Result<(Vec<Wanted>, Option<u64>), String> {
+    let (mut wanted, mut patience) = (Vec::new(), None);
     let mut want = |kind, name: &str, id: Uuid, by_id: bool, partition| {
         let known = if by_id { topics.name(&id) } else { None };
         let topic = if by_id { known.as_deref() } else { Some(name) };
@@ -190,6 +191,7 @@ fn wanted(
     match api {
         ApiKey::Produce => {
             let request: ProduceRequest = read_large(body, version)?;
+            patience = subject::patience(request.timeout_ms);
             for topic in &request.topic_data {
                 let partition = topic.partition_data.first().map(|partition| partition.index);
                 want(Kind::FirstProduce, &topic.name, topic.topic_id, by_id, partition);
@@ -224,7 +226,7 @@ fn wanted(
             wanted.push(Wanted { kind: Kind::FirstConsume, topic: topic.to_owned(), partition });
         });
     }
-    Ok(wanted)
+    Ok((wanted, patience))
 }
 
 /// Bodies with records may be as long as their frame.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_core::words::{Principal, Timestamp};
-use tidegate_policy::authority::{Actor, ApprovalId, ApprovalState, HeldOperation, HeldResource, HoldRule, RequestKey};
+use tidegate_policy::authority::{
+    Actor, ApprovalId, ApprovalState, Approvals, HeldOperation, HeldResource, HoldRule, RequestKey, RequestSecret,
+};
 
 use super::super::session::Session;
 use super::super::shard::Shard;
@@ -19,6 +21,8 @@ const RESOURCES_MAX: usize = 64;
 pub(super) struct Question {
     /// What an approval is bound to.
     pub(super) key: RequestKey,
+    /// The same in control logs of before keys were made with a secret. Nothing is asked by it any more.
+    former: RequestKey,
     /// The rule that asks.
     rule: Arc<HoldRule>,
     api: String,
@@ -42,7 +46,13 @@ pub(super) enum Consulted {
 impl Question {
     /// May the request pass that does what `subject` says? Each rule that names it asks for itself:
     /// its approvers are others.
-    pub(super) fn of_request(rule: &Arc<HoldRule>, principal: &Principal, api: &str, subject: &Subject) -> Self {
+    pub(super) fn of_request(
+        secret: &RequestSecret,
+        rule: &Arc<HoldRule>,
+        principal: &Principal,
+        api: &str,
+        subject: &Subject,
+    ) -> Self {
         let mut canonical = Vec::with_capacity(8 + rule.name.len() + subject.canonical.len());
         canonical.extend_from_slice(&(rule.name.len() as u64).to_be_bytes());
         canonical.extend_from_slice(rule.name.as_bytes());
@@ -58,7 +68,8 @@ impl Question {
             }
         }
         Self {
-            key: RequestKey::of(principal, api, &canonical),
+            key: RequestKey::of(secret, principal, api, &canonical),
+            former: RequestKey::unkeyed(principal, api, &canonical),
             rule: rule.clone(),
             api: api.to_owned(),
             summary: subject.summary.clone(),
@@ -68,19 +79,36 @@ impl Question {
     }
 
     /// May the principal use this topic at all?
-    pub(super) fn of_first_use(rule: &Arc<HoldRule>, principal: &Principal, kind: Kind, topic: &str) -> Self {
+    pub(super) fn of_first_use(
+        secret: &RequestSecret,
+        rule: &Arc<HoldRule>,
+        principal: &Principal,
+        kind: Kind,
+        topic: &str,
+    ) -> Self {
         let (api, does) = match kind {
             Kind::FirstProduce => (HeldOperation::FIRST_PRODUCE, "produce to"),
             _ => (HeldOperation::FIRST_CONSUME, "consume from"),
         };
         Self {
-            key: RequestKey::of(principal, api, topic.as_bytes()),
+            key: RequestKey::of(secret, principal, api, topic.as_bytes()),
+            former: RequestKey::unkeyed(principal, api, topic.as_bytes()),
             rule: rule.clone(),
             api: api.to_owned(),
             summary: format!("{does} topic {topic} for the first time"),
             resources: vec![HeldResource { kind: "topic".to_owned(), name: topic.to_owned() }],
             for_good: true,
         }
+    }
+
+    /// Where it stands; `None` where it was not asked under this policy.
+    pub(super) fn state<'a>(&self, approvals: &'a Approvals, fingerprint: &str) -> Option<&'a ApprovalState> {
+        approvals.get(&self.key, fingerprint).or_else(|| approvals.get(&self.former, fingerprint))
+    }
+
+    /// The approval by which it was answered for good, under whichever policy.
+    fn answered<'a>(&self, approvals: &'a Approvals) -> Option<&'a ApprovalId> {
+        approvals.used(&self.key).or_else(|| approvals.used(&self.former)).filter(|_| self.for_good)
     }
 
     fn operation(&self, id: &ApprovalId, session: &Session, fingerprint: &str, now: Timestamp) -> HeldOperation {
@@ -103,9 +131,21 @@ impl Question {
 
 impl Session {
     /// Looks up what has become of a request's questions, asks those that nobody asked yet, and has
-    /// its approvals used up where all are there.
-    pub(super) fn consult(&mut self, shard: &Shard, questions: &[Question], now: Timestamp) -> Consulted {
+    /// its approvals used up where all are there. It waits as long as its rules say, and no longer than
+    /// its client does where that is known: an answer must find somebody.
+    pub(super) fn consult(
+        &mut self,
+        shard: &Shard,
+        questions: &[Question],
+        patience_millis: Option<u64>,
+        now: Timestamp,
+    ) -> Consulted {
         let mut waiting = self.hold.take().unwrap_or_else(|| Box::new(Waiting::new()));
+        if waiting.until == Timestamp::MAX {
+            let hold = questions.iter().map(|question| question.rule.hold_millis).min().unwrap_or_default();
+            let hold = hold.min(u64::from(shard.limits.hold_millis_max)).min(patience_millis.unwrap_or(u64::MAX));
+            waiting.until = now.plus_millis(i64::try_from(hold).unwrap_or_default());
+        }
         let consulted = self.consult_within(&mut waiting, shard, questions, now);
         self.hold = Some(waiting);
         consulted
@@ -120,11 +160,6 @@ impl Session {
     ) -> Consulted {
         // Before the states: what changes after is looked at again.
         waiting.seen = versions(shard);
-        if waiting.until == Timestamp::MAX {
-            let hold = questions.iter().map(|question| question.rule.hold_millis).min().unwrap_or_default();
-            let hold = hold.min(u64::from(shard.limits.hold_millis_max));
-            waiting.until = now.plus_millis(i64::try_from(hold).unwrap_or_default());
-        }
         let policy = shard.policy();
         let fingerprint = policy.fingerprint();
         let session = self.id.to_string();
@@ -132,11 +167,11 @@ impl Session {
         let (mut passes, mut approved, mut pending, mut unasked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for question in questions {
             // A first use happens once, whatever the policy says by now.
-            if let Some(id) = approvals.used(&question.key).filter(|_| question.for_good) {
+            if let Some(id) = question.answered(&approvals) {
                 passes.push(id.clone());
                 continue;
             }
-            match approvals.get(&question.key, fingerprint) {
+            match question.state(&approvals, fingerprint) {
                 Some(ApprovalState::Used { id, session: by }) if **by == *session && waiting.using.contains(id) => {
                     passes.push(id.clone());
                 }

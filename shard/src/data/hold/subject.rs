@@ -40,6 +40,8 @@ pub(super) struct Subject {
     pub(super) canonical: Bytes,
     /// For people: what would happen.
     pub(super) summary: String,
+    /// How long the client is known to wait for the answer, in milliseconds, where it says.
+    pub(super) patience_millis: Option<u64>,
 }
 
 /// One thing that would be changed.
@@ -119,6 +121,13 @@ fn canonical<T: Encodable>(message: &T, version: i16) -> Bytes {
     decode::encode(message, version).unwrap_or_else(|_| Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()))
 }
 
+/// How long a client that gives its request so long waits for the answer, in milliseconds: a little less, for what the
+/// way takes. Clients that give none, or 0, wait by a time of their own.
+pub(super) fn patience(timeout_millis: i32) -> Option<u64> {
+    let timeout = u64::try_from(timeout_millis).ok().filter(|timeout| *timeout > 0)?;
+    Some(timeout.saturating_sub((timeout / 10).max(100)))
+}
+
 /// Sorts a list that is a set.
 fn sort<T: Encodable>(items: &mut [T], version: i16) {
     items.sort_by_cached_key(|item| {
@@ -165,7 +174,7 @@ fn create_topics(mut request: CreateTopicsRequest) -> Option<Subject> {
     if request.validate_only {
         return None;
     }
-    request.timeout_ms = 0;
+    let patience_millis = patience(std::mem::take(&mut request.timeout_ms));
     let (mut items, mut summary) = (Vec::new(), Summary::new("create topics"));
     for topic in &mut request.topics {
         sort(&mut topic.assignments, VERSION);
@@ -176,12 +185,12 @@ fn create_topics(mut request: CreateTopicsRequest) -> Option<Subject> {
         summary.add(&format!("{} ({count} partitions)", topic.name.as_str()));
     }
     sort(&mut request.topics, VERSION);
-    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text })
+    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis })
 }
 
 fn delete_topics(mut request: DeleteTopicsRequest, topics: &TopicIds) -> Subject {
     const VERSION: i16 = 6;
-    request.timeout_ms = 0;
+    let patience_millis = patience(std::mem::take(&mut request.timeout_ms));
     for name in std::mem::take(&mut request.topic_names) {
         request.topics.push(DeleteTopicState::default().with_name(Some(name)));
     }
@@ -194,7 +203,7 @@ fn delete_topics(mut request: DeleteTopicsRequest, topics: &TopicIds) -> Subject
         summary.add(name.unwrap_or("(unknown id)"));
     }
     sort(&mut request.topics, VERSION);
-    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis }
 }
 
 fn create_partitions(mut request: CreatePartitionsRequest) -> Option<Subject> {
@@ -202,19 +211,19 @@ fn create_partitions(mut request: CreatePartitionsRequest) -> Option<Subject> {
     if request.validate_only {
         return None;
     }
-    request.timeout_ms = 0;
+    let patience_millis = patience(std::mem::take(&mut request.timeout_ms));
     let (mut items, mut summary) = (Vec::new(), Summary::new("add partitions"));
     for topic in &request.topics {
         items.push(of_topic(Kind::CreatePartitions, &topic.name));
         summary.add(&format!("{} to {}", topic.name.as_str(), topic.count));
     }
     sort(&mut request.topics, VERSION);
-    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text })
+    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis })
 }
 
 fn delete_records(mut request: DeleteRecordsRequest) -> Subject {
     const VERSION: i16 = 2;
-    request.timeout_ms = 0;
+    let patience_millis = patience(std::mem::take(&mut request.timeout_ms));
     let (mut items, mut summary) = (Vec::new(), Summary::new("delete records"));
     for topic in &mut request.topics {
         sort(&mut topic.partitions, VERSION);
@@ -228,7 +237,7 @@ fn delete_records(mut request: DeleteRecordsRequest) -> Subject {
         }
     }
     sort(&mut request.topics, VERSION);
-    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis }
 }
 
 /// Brokers and groups are named by their type's number: rules are about topics.
@@ -269,7 +278,7 @@ fn alter_configs(mut request: AlterConfigsRequest) -> Option<Subject> {
         summary.add(&format!("{}: {}", name_resource(kind, &resource.resource_name), shown.join(", ")));
     }
     sort(&mut request.resources, VERSION);
-    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text })
+    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None })
 }
 
 fn alter_incrementally(mut request: IncrementalAlterConfigsRequest) -> Option<Subject> {
@@ -301,7 +310,7 @@ fn alter_incrementally(mut request: IncrementalAlterConfigsRequest) -> Option<Su
         summary.add(&format!("{}: {}", name_resource(kind, &resource.resource_name), shown.join(", ")));
     }
     sort(&mut request.resources, VERSION);
-    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text })
+    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None })
 }
 
 fn create_acls(mut request: CreateAclsRequest) -> Subject {
@@ -318,7 +327,7 @@ fn create_acls(mut request: CreateAclsRequest) -> Subject {
     }
     sort(&mut request.creations, VERSION);
     let items = vec![of_cluster(Kind::AlterAcls)];
-    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None }
 }
 
 fn delete_acls(mut request: DeleteAclsRequest) -> Subject {
@@ -330,7 +339,7 @@ fn delete_acls(mut request: DeleteAclsRequest) -> Subject {
     }
     sort(&mut request.filters, VERSION);
     let items = vec![of_cluster(Kind::AlterAcls)];
-    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None }
 }
 
 fn alter_quotas(mut request: AlterClientQuotasRequest) -> Option<Subject> {
@@ -356,7 +365,7 @@ fn alter_quotas(mut request: AlterClientQuotasRequest) -> Option<Subject> {
     }
     sort(&mut request.entries, VERSION);
     let items = vec![of_cluster(Kind::AlterQuotas)];
-    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text })
+    Some(Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None })
 }
 
 /// Credentials are ways around ACLs: rules about ACLs hold them too.
@@ -373,7 +382,7 @@ fn alter_scram(mut request: AlterUserScramCredentialsRequest) -> Subject {
     sort(&mut request.deletions, VERSION);
     sort(&mut request.upsertions, VERSION);
     let items = vec![of_cluster(Kind::AlterAcls)];
-    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text }
+    Subject { items, canonical: canonical(&request, VERSION), summary: summary.text, patience_millis: None }
 }
 
 /// Kafka's `ScramMechanism`.
@@ -392,11 +401,16 @@ fn create_token(request: &CreateDelegationTokenRequest) -> Subject {
     let mut levelled = request.clone();
     sort(&mut levelled.renewers, 3);
     let items = vec![of_cluster(Kind::AlterAcls)];
-    Subject { items, canonical: canonical(&levelled, 3), summary: summary.text }
+    Subject { items, canonical: canonical(&levelled, 3), summary: summary.text, patience_millis: None }
 }
 
 /// Renewing and expiring a delegation token. Its HMAC is a credential and is not shown.
 fn token<T: Encodable>(request: &T, version: i16, what: &str) -> Subject {
     let items = vec![of_cluster(Kind::AlterAcls)];
-    Subject { items, canonical: canonical(request, version), summary: format!("{what} a delegation token") }
+    Subject {
+        items,
+        canonical: canonical(request, version),
+        summary: format!("{what} a delegation token"),
+        patience_millis: None,
+    }
 }

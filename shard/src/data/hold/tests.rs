@@ -15,7 +15,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use tidegate_core::event::{Event, Kind, Outcome};
 use tidegate_core::header;
-use tidegate_policy::authority::Command;
+use tidegate_core::words::Principal;
+use tidegate_policy::authority::{Actor, ApprovalId, Command, HeldOperation, RequestKey};
 
 use self::canonical::alter;
 use self::desk::{Desk, NOW, POLICY, ask, bob, look, name, open, response, upstream, with_desk};
@@ -25,7 +26,7 @@ const DELETE: i16 = 6;
 
 fn delete(topics: &[&str]) -> DeleteTopicsRequest {
     let state = |topic: &&str| DeleteTopicState::default().with_name(Some(name(topic)));
-    DeleteTopicsRequest::default().with_topics(topics.iter().map(state).collect()).with_timeout_ms(1000)
+    DeleteTopicsRequest::default().with_topics(topics.iter().map(state).collect()).with_timeout_ms(10_000)
 }
 
 fn exchange<'a>(events: &'a [Event], api: &str) -> Vec<&'a Event> {
@@ -195,6 +196,62 @@ fn another_policy_asks_anew_and_a_drain_ends_the_wait() {
         look(&mut session, &shard, &mut desk, NOW.plus_millis(50));
         let answer: DeleteTopicsResponse = desk::answer(&mut session, ApiKey::DeleteTopics, DELETE);
         assert_eq!(answer.responses[0].error_code, 44);
+    });
+}
+
+#[test]
+fn nobody_is_kept_waiting_for_longer_than_he_waits() {
+    with_desk(&POLICY.replace("hold: 1s", "hold: 20s"), |shard, mut desk| async move {
+        let mut session = open(&shard);
+        ask(&mut session, &shard, 1, ApiKey::DeleteTopics, DELETE, &delete(&["orders"]).with_timeout_ms(5000), NOW);
+        look(&mut session, &shard, &mut desk, NOW.plus_millis(4499));
+        assert!(session.held.is_some());
+        look(&mut session, &shard, &mut desk, NOW.plus_millis(4501));
+        let answer: DeleteTopicsResponse = desk::answer(&mut session, ApiKey::DeleteTopics, DELETE);
+        assert_eq!(answer.responses[0].error_code, 44, "there is still time for it to reach its client");
+        assert_eq!(desk.pending().len(), 1, "and the question stays");
+        // Who does not say waits as long as the rule has it, within the bound of all.
+        ask(
+            &mut session,
+            &shard,
+            2,
+            ApiKey::DeleteTopics,
+            DELETE,
+            &delete(&["logs"]).with_timeout_ms(0),
+            NOW.plus_millis(5000),
+        );
+        look(&mut session, &shard, &mut desk, NOW.plus_millis(24_990));
+        assert!(session.held.is_some());
+    });
+}
+
+/// Logs of before bind approvals by a key without a secret; what was approved there counts, and is asked no more.
+#[test]
+fn what_was_asked_before_keys_were_secret_still_counts() {
+    with_desk(POLICY, |shard, mut desk| async move {
+        let (id, session) = (ApprovalId::from("ap-before"), "s".to_owned());
+        let anonymous = Principal::anonymous();
+        let held = HeldOperation {
+            id: id.clone(),
+            key: RequestKey::unkeyed(&anonymous, HeldOperation::FIRST_CONSUME, b"new"),
+            api: HeldOperation::FIRST_CONSUME.to_owned(),
+            summary: "consume from topic new for the first time".to_owned(),
+            resources: Vec::new(),
+            principal: Actor::from(&anonymous),
+            session: session.clone(),
+            rule: "first".to_owned(),
+            policy_fingerprint: shard.policy().fingerprint().to_owned(),
+            expires: NOW,
+            valid_millis: 0,
+        };
+        desk.command(&shard, Actor::from(&anonymous), Command::Hold(held), NOW).unwrap();
+        desk.approve_all(&shard, NOW);
+        desk.command(&shard, Actor::gateway(), Command::Use { approval: id, session }, NOW).unwrap();
+        let mut session = open(&shard);
+        ask(&mut session, &shard, 1, ApiKey::Fetch, 12, &fetch("new"), NOW);
+        assert!(upstream(&mut session).is_some(), "it was answered for good");
+        desk.serve(&shard, NOW);
+        assert!(desk.pending().is_empty());
     });
 }
 

@@ -88,6 +88,15 @@ async fn a_device_is_logged_in_by_a_browser_that_agreed() {
     assert_eq!(device.answer(&question, "yes", cookie(&question)).await, 200);
     let (status, answer) = device.poll().await;
     assert_eq!(status, 200, "{answer}");
+    // Who agreed, where, and to what came of it stands in the evidence.
+    let events = device.scene.fixture.issuer.shared.notices.take();
+    let of = |kind: Kind| events.iter().find(|event| event.kind == kind as i32).unwrap_or_else(|| panic!("{events:?}"));
+    let (agreed, issued) = (of(Kind::DeviceAgreed), of(Kind::TokenIssued));
+    assert_eq!((&*agreed.principal, &*agreed.client_address, &*agreed.api), ("alice", "127.0.0.1", "device"));
+    assert_eq!(agreed.groups, ["analysts"]);
+    assert!(agreed.detail.contains("the device at 127.0.0.1"), "{}", agreed.detail);
+    assert!(!agreed.session.is_empty() && agreed.session == issued.session, "one story: {issued:?}");
+    assert!(!agreed.detail.contains(device.code("user_code")), "codes are secrets");
     assert_eq!(device.scene.groups(&answer), ["analysts"]);
     assert_eq!(device.scene.refresh(answer["refresh_token"].as_str().unwrap()).await.0, 200, "it goes on");
     assert_eq!(device.poll().await.1["error"], "invalid_grant", "once");
@@ -97,9 +106,14 @@ async fn a_device_is_logged_in_by_a_browser_that_agreed() {
 #[tokio::test]
 async fn nobody_agrees_for_another_browser_and_a_refusal_holds() {
     let device = Device::new().await;
-    for stolen in ["", "tidegate_device=other", "tidegate_login=other"] {
+    let other = device.enter(device.code("user_code")).await;
+    for (row, stolen) in [("none", ""), ("made up", "=other"), ("of another question", cookie(&other))] {
         let question = device.enter(device.code("user_code")).await;
-        assert_eq!(device.answer(&question, "yes", stolen).await, 400, "{stolen}");
+        let stolen = match stolen.strip_prefix('=') {
+            Some(value) => format!("{}={value}", cookie(&question).split('=').next().unwrap()),
+            None => stolen.to_owned(),
+        };
+        assert_eq!(device.answer(&question, "yes", &stolen).await, 400, "{row}");
         assert_eq!(device.answer(&question, "yes", cookie(&question)).await, 400, "a question is asked once");
     }
     assert_eq!(device.poll().await.1["error"], "authorization_pending");

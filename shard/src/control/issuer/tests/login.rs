@@ -7,6 +7,7 @@ use serde_json::Value;
 use tidegate_core::limits::Limits;
 use tidegate_policy::identity::verify;
 
+use super::super::cookie::LOGINS_MAX;
 use super::*;
 use crate::tokens::SigningKey;
 use crate::tokens::secret::{draw, s256};
@@ -112,6 +113,11 @@ impl Scene {
 
     /// The browser's way to the provider: where that sends it back to, and its cookie.
     async fn browse(&self) -> (String, String) {
+        self.browse_with("").await
+    }
+
+    /// The same in a browser that has these cookies already.
+    async fn browse_with(&self, cookies: &str) -> (String, String) {
         let challenge = s256(&self.verifier);
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
@@ -123,7 +129,7 @@ impl Scene {
                 ("code_challenge_method", "S256"),
             ])
             .finish();
-        let (status, provider, cookie) = self.get(&format!("{}/authorize?{query}", self.fixture.url), "").await;
+        let (status, provider, cookie) = self.get(&format!("{}/authorize?{query}", self.fixture.url), cookies).await;
         assert_eq!(status, 303, "{provider}");
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
         let (_, back, _) = self.get(&provider, "").await;
@@ -227,7 +233,8 @@ async fn a_code_is_for_one_program_and_one_use() {
 async fn a_login_is_one_browsers_and_one_providers() {
     let scene = Scene::new().await;
     let (back, cookie) = scene.browse().await;
-    assert_eq!(scene.get(&back, "tidegate_login=other").await.0, 400, "another browser");
+    let name = cookie.split('=').next().unwrap();
+    assert_eq!(scene.get(&back, &format!("{name}=other")).await.0, 400, "another browser");
     assert_eq!(scene.get(&back, &cookie).await.0, 400, "it was used");
     let (back, cookie) = scene.browse().await;
     assert_eq!(scene.get(&format!("{back}&iss=https://evil.example"), &cookie).await.0, 400, "another provider");
@@ -236,4 +243,40 @@ async fn a_login_is_one_browsers_and_one_providers() {
     assert_eq!(scene.get(&back, &cookie).await.0, 400, "an id token of another login");
     let made_up = format!("{}/callback?code=c1&state=made-up", scene.fixture.url);
     assert_eq!(scene.get(&made_up, &cookie).await.0, 400);
+}
+
+#[tokio::test]
+async fn logins_in_several_windows_of_one_browser_do_not_take_each_others_place() {
+    let scene = Scene::new().await;
+    let (first, one) = scene.browse().await;
+    // The provider of the tests knows what it was asked last; each window comes back in its turn.
+    let asked_first = scene.provider.asked.lock().unwrap().clone();
+    let (second, two) = scene.browse_with(&one).await;
+    let asked_second = scene.provider.asked.lock().unwrap().clone();
+    assert_ne!(one.split('=').next(), two.split('=').next());
+    let jar = format!("{one}; {two}");
+    for (back, asked, own) in [(&second, asked_second, &two), (&first, asked_first, &one)] {
+        *scene.provider.asked.lock().unwrap() = asked;
+        let (status, location, gone) = scene.get(back, &jar).await;
+        assert_eq!(status, 303, "{location}");
+        assert!(gone.starts_with(own.split('=').next().unwrap()) && gone.contains("Max-Age=0"), "{gone}");
+    }
+    // One login's cookie is no good for another, whichever the browser has.
+    let (back, _) = scene.browse().await;
+    assert_eq!(scene.get(&back, &jar).await.0, 400);
+
+    // A browser has so many under way; one more ends its oldest, and takes out what is over.
+    let mut windows = Vec::new();
+    for _ in 0..LOGINS_MAX {
+        let jar: Vec<&str> = windows.iter().map(|(_, cookie): &(String, String)| cookie.as_str()).collect();
+        windows.push(scene.browse_with(&jar.join("; ")).await);
+    }
+    let jar: Vec<&str> = windows.iter().map(|(_, cookie)| cookie.as_str()).chain([one.as_str()]).collect();
+    let jar = jar.join("; ");
+    let (last, cookie) = scene.browse_with(&jar).await;
+    let (oldest, newest) = (&windows[0], &windows[LOGINS_MAX - 1]);
+    assert_eq!(scene.get(&oldest.0, &jar).await.0, 400, "it was ended");
+    assert_eq!(scene.get(&last, &format!("{jar}; {cookie}")).await.0, 303);
+    let (status, _, _) = scene.get(&newest.0, "").await;
+    assert_eq!(status, 400, "without its cookie it is another browser");
 }

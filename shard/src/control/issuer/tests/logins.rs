@@ -187,3 +187,31 @@ async fn sessions_and_upstream_may_be_signed_for_differently() {
     let events = fixture.issuer.shared.notices.take();
     assert!(!events.iter().any(|event| event.detail.contains("publication of a key refused")), "{events:?}");
 }
+
+#[tokio::test]
+async fn a_login_is_refreshed_until_the_last_grant_ends() {
+    let scene = Scene::new().await;
+    let shared = &scene.fixture.issuer.shared;
+    let publish = |version, ends: &str| {
+        let policy = format!(
+            "version: 1\ngrants:\n  - {{name: g, purpose: Tests, principals: [alice], resources: [{{topic: orders}}], \
+             operations: [read], not_after: '{ends}'}}\n"
+        );
+        let policy = tidegate_policy::snapshot::Snapshot::read(&policy, "policy.yaml", version);
+        shared.publish_policy(Arc::new(policy.unwrap_or_else(|problems| panic!("{problems:?}"))));
+    };
+    publish(10, "2999-01-01T00:00:00Z");
+    let (_, first) = scene.redeem(&scene.code().await, &scene.verifier, REDIRECT).await;
+    let (status, second) = scene.refresh(&text(&first, "refresh_token")).await;
+    assert_eq!(status, 200, "{second}");
+    publish(11, "2020-01-01T00:00:00Z");
+    let (status, refused) = scene.refresh(&text(&second, "refresh_token")).await;
+    assert_eq!((status, &refused["error"]), (400, &json!("invalid_grant")), "{refused}");
+    assert!(refused["error_description"].as_str().unwrap().contains("last grant"), "{refused}");
+    // The login is over, whatever is granted later; its tokens with it.
+    publish(12, "2999-01-01T00:00:00Z");
+    assert_eq!(scene.refresh(&text(&second, "refresh_token")).await.0, 400);
+    let revoked = |token: &str| scene.fixture.authority.read().revoked_tokens().contains_key(token);
+    let jti = verified(&scene.fixture, &text(&second, "access_token")).token_id.unwrap();
+    assert!(revoked(&jti), "the token that it had");
+}

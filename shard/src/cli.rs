@@ -23,6 +23,7 @@ mod client_config;
 pub mod credentials;
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 pub mod explain;
 mod login;
 mod outline;
@@ -103,6 +104,8 @@ enum Command {
     Audit(Box<Audit>),
     /// Reports: the record of processing, facts of a breach, who can read what, a person's answer
     Report(Box<Report>),
+    /// Erase a person's data from topics, by a plan that somebody else approves
+    Erase(Box<erase::Erase>),
     /// Ask for grants, decide on requests for them, end them
     Grant(Box<authority::At<authority::Grant>>),
     /// Questions to approvers: what is asked, and deciding on it
@@ -241,6 +244,7 @@ pub fn main() -> ExitCode {
         Command::ServiceAccount(account) => account.run(),
         Command::Audit(part) => audit(&part.command),
         Command::Report(part) => coded(report::run(&part.command, &mut stdout().lock(), &mut stderr().lock())),
+        Command::Erase(erase) => erase.run(&mut stdout().lock(), &mut stderr().lock()),
         Command::Grant(at) => at.run(),
         Command::Approval(at) => at.run(),
         Command::Revoke(at) => at.run(),

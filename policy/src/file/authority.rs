@@ -149,11 +149,13 @@ pub enum HeldKind {
     FirstProduce = 7,
     /// A principal's first Fetch from a topic.
     FirstConsume = 8,
+    /// Erasing a person's data by a plan (`tidegate erase`).
+    Erase = 9,
 }
 
 impl HeldKind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DeleteTopics,
         Self::CreateTopics,
         Self::CreatePartitions,
@@ -163,6 +165,7 @@ impl HeldKind {
         Self::AlterQuotas,
         Self::FirstProduce,
         Self::FirstConsume,
+        Self::Erase,
     ];
 
     /// The name in policy files and evidence.
@@ -178,6 +181,7 @@ impl HeldKind {
             Self::AlterQuotas => "alter_quotas",
             Self::FirstProduce => "first_produce",
             Self::FirstConsume => "first_consume",
+            Self::Erase => "erase",
         }
     }
 }

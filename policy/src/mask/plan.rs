@@ -101,6 +101,12 @@ impl MaskPlan {
         building.finish(on_unparseable)
     }
 
+    /// Whether it may change keys of records.
+    #[must_use]
+    pub fn masks_keys(&self) -> bool {
+        self.entries.iter().any(|entry| entry.keys && !entry.observes && !matches!(entry.operator, Operator::None))
+    }
+
     /// What the plan is, in 128 bits: plans with the same fingerprint make the same of the same
     /// records and say the same about it, in this and any other snapshot of this process. Costs
     /// nothing; it is computed when the plan is compiled.

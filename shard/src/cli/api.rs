@@ -50,6 +50,11 @@ impl Server {
         Self { server, token_file, ca_file, output: Output::Json }
     }
 
+    /// The file that the token is in, where one was named.
+    pub(super) fn token_file(&self) -> Option<&std::path::Path> {
+        self.token_file.as_deref()
+    }
+
     /// The answer to a call.
     pub(super) fn call<T: DeserializeOwned>(
         &self,

@@ -184,7 +184,7 @@ pub fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> anyhow::
     Ok(u8::from(!account.not_searched.is_empty()))
 }
 
-fn value(args: &Args) -> anyhow::Result<String> {
+pub(super) fn value(args: &Args) -> anyhow::Result<String> {
     let value = if args.value == "-" {
         let mut text = String::new();
         io::Read::read_to_string(&mut io::Read::take(io::stdin(), VALUE_BYTES_MAX), &mut text)
@@ -212,7 +212,7 @@ pub(super) fn tag(secret: &EpochSecret, class: &str, value: &str) -> Option<u64>
     SubjectKey::new(secret.epoch, secret.secret.as_ref()?.as_slice())?.tag(class, value)
 }
 
-fn ask(args: &Args, value: &str, keys: &IndexKeys) -> anyhow::Result<Answer> {
+pub(super) fn ask(args: &Args, value: &str, keys: &IndexKeys) -> anyhow::Result<Answer> {
     let tag = |secret: &EpochSecret, class: &str| tag(secret, class, value);
     let all = || DataClass::ALL.iter().map(|class| class.name().to_owned()).collect();
     let wanted = Wanted {
@@ -229,7 +229,7 @@ fn ask(args: &Args, value: &str, keys: &IndexKeys) -> anyhow::Result<Answer> {
 
 /// The tags that were looked for and found, of the newest epoch, as evidence may hold them: whoever has the secret and the
 /// value can tell later whether it was asked about, and nobody else.
-fn tags_text(value: &str, account: &Account, given: &[String], keys: &IndexKeys) -> Vec<String> {
+pub(super) fn tags_text(value: &str, account: &Account, given: &[String], keys: &IndexKeys) -> Vec<String> {
     let mut classes: BTreeSet<&str> = account.accesses.iter().map(|access| &*access.class).collect();
     classes.extend(given.iter().map(String::as_str));
     if classes.is_empty() {

@@ -33,11 +33,13 @@ use crate::control::tls;
 const STEPS_MAX: usize = 100_000;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tidegate erase plan alice@example.com /var/lib/tidegate/evidence --bootstrap gw:9092 \
+#[command(
+    after_help = "Examples:\n  tidegate erase plan alice@example.com /var/lib/tidegate/evidence --bootstrap gw:9092 \
     --kafka-ca ca.pem --out plan.json\n  tidegate erase ask plan.json --reason 'Art. 17, ticket 4711'\n  \
     tidegate approval approve ap-… --reason 'Checked with the owner'      (somebody else)\n  \
     tidegate erase run plan.json --approval ap-… --bootstrap gw:9092 --kafka-ca ca.pem            (shows what it would do)\n  \
-    tidegate erase run plan.json --approval ap-… --bootstrap gw:9092 --kafka-ca ca.pem --execute")]
+    tidegate erase run plan.json --approval ap-… --bootstrap gw:9092 --kafka-ca ca.pem --execute"
+)]
 pub(super) struct Erase {
     #[command(subcommand)]
     command: Command,
@@ -296,7 +298,8 @@ impl RunArgs {
 
     /// Shows what each step would do, and changes nothing.
     fn show(&self, plan: &Plan, digest: &str, cluster: &mut Cluster, out: &mut dyn Write) -> Result<(), Failure> {
-        writeln!(out, "The plan sha256:{digest} would do this; nothing is changed without --execute").map_err(written)?;
+        writeln!(out, "The plan sha256:{digest} would do this; nothing is changed without --execute")
+            .map_err(written)?;
         let mut failed = 0;
         for (number, step) in (1u32..).zip(&plan.steps) {
             let says = match foresee(step, cluster) {

@@ -3,7 +3,7 @@
 //! Reading order: `route` is the table of routes, which the router and the OpenAPI document
 //! (`openapi`) are both made of; `gate` is what every call passes: who asks (`caller`, `operator`),
 //! whether he may, how often (`rate`), and its evidence; then the handlers by subject: `grants`,
-//! `approvals`, `revocations`, `break_glass`, `callbacks`, `machine`. `model` is the JSON, `extract`
+//! `approvals`, `revocations`, `break_glass`, `callbacks`, `erasures`, `machine`. `model` is the JSON, `extract`
 //! how requests are read, `problem` how they are refused.
 //!
 //! Invariants: nothing is decided here but who asks and what he may see; what changes anything is a
@@ -15,6 +15,7 @@ mod approvals;
 mod break_glass;
 mod callbacks;
 mod caller;
+mod erasures;
 mod extract;
 mod gate;
 mod gauges;
@@ -111,6 +112,7 @@ fn routes() -> Vec<Route> {
         break_glass::routes(),
         callbacks::routes(),
         questions::routes(),
+        erasures::routes(),
     ];
     chapters.into_iter().flatten().collect()
 }

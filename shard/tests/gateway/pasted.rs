@@ -161,8 +161,8 @@ fn what_is_printed_for_each_client_works_as_it_is() {
             command
         });
     }
-    // confluent-kafka-go hands its map to librdkafka as it is; so does the Python client here. What else is printed for
-    // a token file is Go, which was compiled and run once (confluent-kafka-go 2, Go 1.26), as tests need no Go.
+    // confluent-kafka-go hands its map to librdkafka as it is; so does the Python client here, as tests need no Go. The
+    // few lines of Go that are printed for a token file are compiled by nothing.
     scene.writes("go", SOURCES[0], |text, topic| {
         let lines = text.lines().filter_map(|line| line.strip_prefix("\t\"")?.strip_suffix("\","));
         let pairs = lines.map(|line| line.split_once("\": \"").unwrap());

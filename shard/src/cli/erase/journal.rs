@@ -47,7 +47,7 @@ impl Journal {
     /// Opens the journal of a plan's run, or begins one. What a crash tore at its end is left out.
     pub(super) fn open(plan: &Path, approval: &str, digest: &str) -> anyhow::Result<Self> {
         let path = Self::path(plan);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
@@ -64,17 +64,18 @@ impl Journal {
         }
         let mut lines = text.get(..whole).unwrap_or_default().lines();
         let Some(head) = lines.next() else {
-            let head = Head {
-                run: uuid::Uuid::now_v7().to_string(),
-                approval: approval.to_owned(),
-                digest: digest.to_owned(),
-            };
-            write(&mut file, &head)?;
-            return Ok(Self { run: head.run, file, done: BTreeMap::new() });
+            return Self::begin(file, approval, digest);
         };
         let wrong = || format!("{} is no journal of a run", path.display());
         let head: Head = serde_json::from_str(head).with_context(wrong)?;
-        if head.approval != approval || head.digest != digest {
+        let others = head.approval != approval || head.digest != digest;
+        let mut lines = lines.peekable();
+        if others && lines.peek().is_none() {
+            // Nothing was done in it.
+            file.set_len(0)?;
+            return Self::begin(file, approval, digest);
+        }
+        if others {
             bail!("{} is of another run (approval {}): move it away to begin anew", path.display(), head.approval);
         }
         let mut done = BTreeMap::new();
@@ -83,6 +84,13 @@ impl Journal {
             done.insert(step, outcome);
         }
         Ok(Self { run: head.run, file, done })
+    }
+
+    fn begin(mut file: File, approval: &str, digest: &str) -> anyhow::Result<Self> {
+        let run = uuid::Uuid::now_v7().to_string();
+        let head = Head { run: run.clone(), approval: approval.to_owned(), digest: digest.to_owned() };
+        write(&mut file, &head)?;
+        Ok(Self { run, file, done: BTreeMap::new() })
     }
 
     /// What came of a step, where it was done.

@@ -171,7 +171,9 @@ impl Cluster {
             // OFFSET_OUT_OF_RANGE: age was faster, or there are fewer records than the evidence saw.
             1 => Ok(before),
             // POLICY_VIOLATION: it waits for an approver of its own.
-            44 => bail!("records of {topic}-{partition} are not deleted: a rule of `holds` wants an approval for it too"),
+            44 => {
+                bail!("records of {topic}-{partition} are not deleted: a rule of `holds` wants an approval for it too")
+            }
             code => bail!("records of {topic}-{partition} are not deleted: error {code}"),
         }
     }
@@ -185,7 +187,8 @@ impl Cluster {
         let at = (topic.to_owned(), partition);
         if !self.leaders.contains_key(&at) {
             let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
-            let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
+            let request =
+                MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
             let answer = self.bootstrap()?.ask(12, &request)?;
             for broker in &answer.brokers {
                 self.brokers.insert(broker.node_id.0, format!("{}:{}", &*broker.host, broker.port));

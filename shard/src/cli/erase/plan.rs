@@ -139,9 +139,10 @@ pub(super) fn steps(
             steps.push(Step::DeleteRecords { topic, partition, before, note });
         } else if forgetting.compacts {
             for offset in messages.offsets.iter().flat_map(|(first, last)| *first..=*last) {
-                let note = "The broker removes this record, and every other of its key, when it compacts; the empty one \
+                let note =
+                    "The broker removes this record, and every other of its key, when it compacts; the empty one \
                             that stands for them goes after delete.retention.ms"
-                    .to_owned();
+                        .to_owned();
                 steps.push(Step::Tombstone { topic: topic.clone(), partition, offset, note });
             }
         } else {

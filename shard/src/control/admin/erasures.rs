@@ -42,10 +42,14 @@ pub(super) fn routes() -> Vec<Route> {
             .created()
             .refuses(&[404, 409, 422])
             .handler(ask),
-        Route::post::<ApprovalView>("/v1/erasures/{approval}/begin", "beginErasure", "Begin, or take up, an approved plan")
-            .body::<BeginErasure>()
-            .refuses(&[404, 409, 422])
-            .handler(begin),
+        Route::post::<ApprovalView>(
+            "/v1/erasures/{approval}/begin",
+            "beginErasure",
+            "Begin, or take up, an approved plan",
+        )
+        .body::<BeginErasure>()
+        .refuses(&[404, 409, 422])
+        .handler(begin),
         Route::post::<Recorded>("/v1/erasures/{approval}/steps", "recordErasureStep", "Put a step of a plan on record")
             .body::<ErasureStep>()
             .refuses(&[404, 409, 422])

@@ -28,6 +28,9 @@ requests:
     approvers: {groups: [owners], principals: [bot]}
 break_glass:
   - {name: oncall, groups: [oncall], resources: [{topic: orders}], operations: [read], duration_max: 1h, review_within: 24h}
+holds:
+  - {name: erasures, everyone: true, operations: [erase], topics: [{prefix: erase-}, both], approvers: {groups: [owners]}}
+  - {name: others, everyone: true, operations: [erase], topics: [{prefix: other-}], approvers: {groups: [owners]}}
 roles:
   admin: {groups: [admins]}
   approver: {groups: [lookers]}
@@ -527,5 +530,58 @@ async fn callbacks_count_once_in_time_and_when_signed() {
     let other = "fedcba9876543210";
     assert_eq!(api.callback("bot", seconds, other, &body, &sign(seconds, other)).await, 409, "decided already");
     assert_eq!(api.get("ann", &format!("/v1/approvals/{id}")).await.1["decisions"][0]["by"]["name"], "bot");
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn an_erasure_is_for_one_plan_one_asker_and_one_run() {
+    let api = Api::start().await;
+    let (digest, other) = ("a".repeat(64), "b".repeat(64));
+    let ask =
+        |digest: &str, topics: &[&str]| json!({ "digest": digest, "topics": topics, "steps": 3, "reason": "Ticket 1" });
+    let path = "/v1/erasures";
+    for (row, body, status) in [
+        ("no rule says who approves", ask(&digest, &["orders"]), 403),
+        ("one of two has none", ask(&digest, &["erase-a", "orders"]), 403),
+        ("two rules", ask(&digest, &["erase-a", "other-b"]), 422),
+        ("no topic", ask(&digest, &[]), 422),
+        ("out of order", ask(&digest, &["erase-b", "erase-a"]), 422),
+        ("twice", ask(&digest, &["erase-a", "erase-a"]), 422),
+        ("no name", ask(&digest, &["erase-a b"]), 422),
+        ("no digest", ask("abc", &["erase-a"]), 422),
+        ("upper case", ask(&"A".repeat(64), &["erase-a"]), 422),
+    ] {
+        assert_eq!(api.post("ann", path, body).await.0, status, "{row}");
+    }
+    let (status, asked) = api.post("ann", path, ask(&digest, &["erase-a", "erase-b"])).await;
+    assert_eq!((status, &asked["status"], &asked["rule"]), (201, &json!("pending"), &json!("erasures")));
+    assert!(asked["summary"].as_str().unwrap().contains(&digest));
+    assert_eq!(api.post("ann", path, ask(&digest, &["erase-a", "erase-b"])).await.0, 409, "it waits already");
+    let id = asked["id"].as_str().unwrap();
+    let (run, another) = ("0123456789abcdef", "fedcba9876543210");
+    let begin = |digest: &str, topics: &[&str], run: &str| json!({ "digest": digest, "topics": topics, "run": run });
+    let (begins, steps) = (format!("{path}/{id}/begin"), format!("{path}/{id}/steps"));
+    let right = || begin(&digest, &["erase-a", "erase-b"], run);
+    assert_eq!(api.post("ann", &begins, right()).await.0, 409, "nobody has approved");
+    let step = |run: &str| json!({ "run": run, "step": 1, "of": 3, "what": "tombstone", "outcome": "done" });
+    assert_eq!(api.post("ann", &steps, step(run)).await.0, 409, "nothing has begun");
+    assert_eq!(api.post("olga:owners", &format!("/v1/approvals/{id}/approve"), reason()).await.0, 200);
+    for (who, body, status) in [
+        ("eve", right(), 404),
+        ("ann", begin(&other, &["erase-a", "erase-b"], run), 409),
+        ("ann", begin(&digest, &["erase-a"], run), 409),
+        ("ann", begin(&digest, &["erase-a", "erase-b"], "short"), 422),
+        ("ann", right(), 200),
+        ("ann", right(), 200),
+        ("ann", begin(&digest, &["erase-a", "erase-b"], another), 409),
+    ] {
+        assert_eq!(api.post(who, &begins, body.clone()).await.0, status, "{who}: {body}");
+    }
+    for (who, run, status) in [("ann", run, 200), ("ann", another, 409), ("eve", run, 404)] {
+        assert_eq!(api.post(who, &steps, step(run)).await.0, status, "{who} {run}");
+    }
+    let entries = api.shared.notices.take();
+    let of_step = entries.iter().find(|event| event.detail.contains("step 1 of 3: tombstone: done"));
+    assert!(of_step.is_some_and(|event| event.approval == id && event.principal == "ann"), "{entries:?}");
     api.stop().await;
 }

@@ -14,7 +14,6 @@ mod decisions;
 mod demo;
 mod denied;
 mod dependencies;
-mod erasure;
 mod evidence;
 mod fields;
 mod formats;

@@ -133,7 +133,8 @@ pub(super) fn steps(
             let before = last.saturating_add(1);
             let note = format!(
                 "Takes effect at once, and takes every record of this partition before offset {before} with it, whoever's \
-                 it is; {} of them are this subject's",
+                 it is; {} of them are this subject's. Nobody can ask for them any more; the broker's files lose them with \
+                 their segment, and until then a batch that goes on behind that offset is still sent whole",
                 messages.count
             );
             steps.push(Step::DeleteRecords { topic, partition, before, note });

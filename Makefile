@@ -10,6 +10,9 @@ OUT := $(abspath target)
 CLIENTS := shard/tests/gateway/clients
 # Arguments for `make demo` and the load tests, for instance `make demo ARGS="--upstream localhost:9092"`.
 ARGS ?=
+# For `make crash`: kills of a gateway under load, and simulated losses of power.
+KILLS ?= 200
+SEEDS ?= 20000
 # For `make fuzz`: one of the targets in shard/fuzz/fuzz_targets, and for how long.
 TARGET ?= decode
 SECONDS ?= 60
@@ -70,6 +73,11 @@ loadtest-report: ## One page of all results in target/loadtest
 bench: ## Each stage and its physical limit, then the whole pipeline; some minutes. ARGS="--bench scan" for one
 	@deploy/install-dependencies build
 	cargo bench --package tidegate-bench --benches $(ARGS)
+
+.PHONY: crash
+crash: deps ## Kill the gateway under load KILLS times (200), and lose power in SEEDS (20000) simulated histories
+	TIDEGATE_POWER_LOSS_SEEDS=$(SEEDS) cargo test --package tidegate-audit --lib -- log::tests::faults
+	TIDEGATE_CRASH_KILLS=$(KILLS) cargo test --package tidegate --test gateway -- crash:: --nocapture
 
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors

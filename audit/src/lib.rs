@@ -33,6 +33,7 @@
 //! does not open. Nothing here deletes or overwrites a file that it did not write, and only [`retention`] deletes
 //! segments, after an entry says so, leaving a signed note in their place.
 
+pub mod anchor;
 pub mod directory;
 pub mod entry;
 pub mod export;

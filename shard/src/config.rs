@@ -268,6 +268,8 @@ pub struct Evidence {
     pub tag_subjects: bool,
     /// The file of the tags' secrets; without it one is made in `directory`.
     pub index_key_file: Option<PathBuf>,
+    /// Where checkpoints are published; `None` where nowhere.
+    pub anchors: Option<Anchors>,
 }
 
 impl Evidence {
@@ -277,6 +279,17 @@ impl Evidence {
         let beside = || self.directory.join(tidegate_audit::subject::keys::INDEX_KEYS_FILE);
         self.index_key_file.clone().unwrap_or_else(beside)
     }
+}
+
+/// Where checkpoints are published, and how often.
+#[derive(Debug, Clone)]
+pub struct Anchors {
+    /// A topic of the upstream.
+    pub kafka_topic: Option<String>,
+    /// A folder of an object store.
+    pub object_store: Option<url::Url>,
+    /// How often.
+    pub interval: Duration,
 }
 
 /// The control log.

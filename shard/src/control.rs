@@ -7,6 +7,7 @@
 //! It never touches a record, and no shard ever waits for it.
 
 pub mod admin;
+pub mod anchors;
 pub mod authority;
 mod dispatch;
 mod http;
@@ -211,6 +212,8 @@ async fn run(
     let reloader = reload::Reloader::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(reloader.run(reload_requests));
     tokio::spawn(signals.run(shared.clone(), reloads.clone(), config.drain_timeout));
+
+    anchors::Anchorer::start(&config, &shared, &metrics);
 
     let refresh = refresh_policy(&config);
     let mut unknown_keys = dispatch::UnknownKeys::new();

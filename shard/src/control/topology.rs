@@ -17,6 +17,7 @@ use crate::config::{Config, HostPort};
 use crate::shared::{Cluster, Condition, Server, Shared};
 
 mod ask;
+pub(super) mod produce;
 
 use ask::Metadata;
 

@@ -10,6 +10,7 @@ mod admin;
 mod bad_input;
 mod browser;
 mod clients;
+mod crash;
 mod demo;
 mod denied;
 mod dependencies;

@@ -121,7 +121,7 @@ $(OUT)/kafka/.fetched: $(CLIENTS)/pom.xml | system
 .PHONY: python
 python: $(OUT)/venv/.fetched
 $(OUT)/venv/.fetched: $(CLIENTS)/requirements.txt | system
-	@echo "fetching confluent-kafka and signxml into $(@D)"
+	@echo "fetching confluent-kafka, signxml and duckdb into $(@D)"
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

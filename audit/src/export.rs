@@ -63,6 +63,14 @@ pub enum ExportError {
         /// The file.
         path: PathBuf,
     },
+    /// A segment cannot be written as a Parquet file.
+    #[error("{}: cannot be written as Parquet: {why}", path.display())]
+    Parquet {
+        /// The segment.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Entries are damaged.
     #[error("{}: shard {shard}, entry {sequence} is damaged: {why}; look at it with `tidegate audit verify`", path.display())]
     Damaged {
@@ -83,12 +91,26 @@ impl Cursor {
     /// # Errors
     /// [`ExportError`]: a file that is no cursor is not taken for the beginning.
     pub fn load(path: &Path) -> Result<Self, ExportError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(ExportError::Io { path: path.to_owned(), source }),
-        };
-        serde_json::from_str(&text).map(Self).map_err(|_| ExportError::Cursor { path: path.to_owned() })
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ExportError::Io { path: path.to_owned(), source }),
+        }
+    }
+
+    /// From a cursor's bytes; `path` is where they are from.
+    ///
+    /// # Errors
+    /// [`ExportError::Cursor`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, ExportError> {
+        serde_json::from_slice(bytes).map(Self).map_err(|_| ExportError::Cursor { path: path.to_owned() })
+    }
+
+    /// A cursor's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // A map of numbers is always JSON.
+        serde_json::to_vec(&self.0).unwrap_or_default()
     }
 
     /// Writes it, whole or not at all.
@@ -96,9 +118,7 @@ impl Cursor {
     /// # Errors
     /// [`ExportError::Io`].
     pub fn store(&self, path: &Path) -> Result<(), ExportError> {
-        let io = |source| ExportError::Io { path: path.to_owned(), source };
-        let text = serde_json::to_vec(&self.0).map_err(|error| io(error.into()))?;
-        write_atomically(path, &text).map_err(io)
+        write_atomically(path, &self.encode()).map_err(|source| ExportError::Io { path: path.to_owned(), source })
     }
 
     /// The next entry of a shard.
@@ -109,8 +129,13 @@ impl Cursor {
 
     /// Passes an entry.
     pub fn pass(&mut self, entry: &Entry) {
-        let next = self.0.entry(entry.shard).or_default();
-        *next = (*next).max(entry.sequence + 1);
+        self.pass_to(entry.shard, entry.sequence.saturating_add(1));
+    }
+
+    /// Passes all entries of a shard before `next`.
+    pub fn pass_to(&mut self, shard: u32, next: u64) {
+        let place = self.0.entry(shard).or_default();
+        *place = (*place).max(next);
     }
 }
 
@@ -214,8 +239,7 @@ impl Source {
                 looked_again = true;
                 continue;
             }
-            let place = self.cursor.0.entry(shard).or_default();
-            *place = (*place).max(expected);
+            self.cursor.pass_to(shard, expected);
             return Ok(true);
         }
     }
@@ -235,7 +259,7 @@ fn open(directory: &Path, sequence: u64) -> Result<Option<SegmentReader>, Export
     for first in from.by_ref() {
         match SegmentReader::open(&segment_path(directory, *first)) {
             // Removed since it was listed.
-            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.is_missing() => {}
             Err(error) => return Err(error.into()),
             // The cursor may be behind a gap's beginning: the segment before ends before it.
             Ok(reader) => return Ok(Some(reader)),

@@ -1,4 +1,5 @@
-//! `tidegate audit export`: entries for a SIEM, to a file, to the standard output, or to an HTTP endpoint.
+//! `tidegate audit export`: entries for a SIEM, to a file, to the standard output, or to an HTTP endpoint; or sealed
+//! segments as Parquet files ([`lake`]).
 //!
 //! A line an entry (a JSON array a request for CloudEvents over HTTP). The cursor is written only after the other
 //! side has what was read: a file is synced, an HTTP request was answered with 2xx. So every entry comes at least
@@ -18,6 +19,8 @@ use tidegate_audit::export::{Cursor, Source, cloud_event, ocsf};
 use tidegate_audit::tail::Entry;
 use tokio::runtime::Runtime;
 
+mod lake;
+
 /// Entries of one request or one write.
 const BATCH_ENTRIES: usize = 500;
 /// How long one request may take.
@@ -27,16 +30,17 @@ const TRIES: u32 = 5;
 /// How often it is looked for new entries when following.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Exports entries as OCSF or CloudEvents, each at least once
+/// Exports entries as OCSF or CloudEvents, each at least once, or sealed segments as Parquet files
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The evidence directory, or a copy of it
     #[arg(value_name = "DIR", default_value = "evidence")]
     dir: PathBuf,
-    /// OCSF 1.8 events, or entries in the envelope of CloudEvents 1.0
+    /// OCSF 1.8 events, entries in the envelope of CloudEvents 1.0, or Parquet files for DuckDB, Spark, Trino
     #[arg(long, value_enum, default_value_t = Format::Ocsf)]
     format: Format,
-    /// A file to append to, - for the standard output, or an http:// or https:// address to POST to
+    /// A file to append to, - for the standard output, or an http:// or https:// address to POST to; for Parquet a
+    /// folder, or a folder of an object store (s3://bucket/folder, gs://…, az://… in builds that know them)
     #[arg(long, value_name = "FILE|URL")]
     to: String,
     /// Where it is remembered how far the export is; by default FILE.cursor, and for URLs it must be given.
@@ -58,13 +62,15 @@ enum Format {
     Ocsf,
     /// CloudEvents 1.0.
     Cloudevents,
+    /// Parquet, a file for each sealed segment and day.
+    Parquet,
 }
 
 impl Format {
     fn value(self, entry: &Entry, origin: &str) -> Value {
         match self {
             Self::Ocsf => ocsf(entry, origin),
-            Self::Cloudevents => cloud_event(entry, origin),
+            Self::Cloudevents | Self::Parquet => cloud_event(entry, origin),
         }
     }
 }
@@ -74,6 +80,9 @@ impl Format {
 /// # Errors
 /// An argument is wrong, evidence cannot be read, or the other side takes no more.
 pub fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> anyhow::Result<u8> {
+    if args.format == Format::Parquet {
+        return lake::run(args, out, errors);
+    }
     let mut target = Target::open(args, out)?;
     let cursor = args.cursor.clone().or_else(|| target.cursor_beside(args));
     if cursor.is_none() && matches!(target, Target::Http { .. }) {

@@ -24,6 +24,7 @@ mod holds;
 mod identity;
 mod idp;
 mod kafka;
+mod lake;
 mod life;
 mod masking;
 mod oracle;

@@ -228,7 +228,10 @@ pub fn convert(reader: &mut SegmentReader, shard: u32) -> Result<(Seal, Vec<Lake
             Step::Frame(_) => continue,
             Step::Sealed(seal) => {
                 if seal.first_sequence.checked_add(seal.entries) != Some(expected) || seal.root != tree.root() {
-                    return Err(damaged(header.first_sequence, "the entries are not those that were sealed".to_owned()));
+                    return Err(damaged(
+                        header.first_sequence,
+                        "the entries are not those that were sealed".to_owned(),
+                    ));
                 }
                 return days.finish(&seal).map(|files| (seal, files));
             }

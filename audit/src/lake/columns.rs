@@ -186,7 +186,8 @@ impl<'e, W: Write + Send> Columns<'_, '_, 'e, W> {
 
     fn write<T: DataType>(&mut self, values: &[T::T], defined: &[i16], repeated: Option<&[i16]>) -> Result<()> {
         let next = self.group.next_column()?;
-        let mut column = next.ok_or_else(|| ParquetError::General("there are more columns than the schema has".into()))?;
+        let mut column =
+            next.ok_or_else(|| ParquetError::General("there are more columns than the schema has".into()))?;
         let writer = column.typed::<T>();
         let most = writer.get_descriptor().max_def_level();
         let levels: Vec<i16> = defined.iter().map(|level| (*level).min(most)).collect();

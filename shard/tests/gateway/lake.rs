@@ -88,7 +88,8 @@ fn the_queries_of_the_page_run_in_duckdb() {
     // All of it, by another way of reading.
     let entries = gateway.evidence();
     let reads = || entries.iter().filter(|entry| entry["api"] == "Fetch");
-    let found: u64 = reads().flat_map(|entry| entry["findings"].as_array()).flatten().map(|f| f["count"].as_u64().unwrap()).sum();
+    let found: u64 =
+        reads().flat_map(|entry| entry["findings"].as_array()).flatten().map(|f| f["count"].as_u64().unwrap()).sum();
     let count = format!("SELECT count(*) AS rows, sum(len(resources)) AS resources FROM '{to}/date=*/*.parquet'");
     let answers = duckdb(&[&[count][..], &statements(&lake)].concat());
     let resources: usize = entries.iter().map(|entry| entry["resources"].as_array().map_or(0, Vec::len)).sum();

@@ -26,6 +26,8 @@ pub mod tls;
 mod topology;
 mod watch;
 
+pub(crate) use topology::{Access, AskError, Producer};
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -56,7 +56,9 @@ fn check_part(schema: &Value, part: &Value, value: &Value, at: &str, problems: &
 fn check_value(schema: &Value, attribute: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
     if let Some(object) = attribute["object"].as_str() {
         // Of `unmapped` the schema says nothing more.
-        return if object != "object" { check_part(schema, &schema["objects"][object], value, at, problems) };
+        return if object != "object" {
+            check_part(schema, &schema["objects"][object], value, at, problems)
+        };
     }
     let fits = match attribute["type"].as_str().unwrap() {
         "string" => value.as_str().is_some_and(|text| !text.is_empty()),

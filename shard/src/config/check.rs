@@ -66,6 +66,17 @@ pub(super) fn check(file: &file::File, source: &Path, cores: usize) -> Result<Co
     if checker.complaints.is_empty() { Ok(config) } else { Err(checker.complaints) }
 }
 
+/// How a cluster is reached, or everything that is wrong with it.
+pub(super) fn upstream(upstream: &file::Upstream, source: &Path) -> Result<Upstream, Vec<Complaint>> {
+    let folder = source.parent().unwrap_or_else(|| Path::new(""));
+    let mut checker = Checker { folder, complaints: Vec::new(), warnings: Vec::new(), taken: BTreeMap::new() };
+    let checked = checker.upstream(upstream);
+    if matches!(checked.sasl, UpstreamSasl::OAuthBearer { token_file: None, .. }) {
+        checker.complain("upstream.sasl.token_file", "is needed here: only a running gateway makes tokens");
+    }
+    if checker.complaints.is_empty() { Ok(checked) } else { Err(checker.complaints) }
+}
+
 impl Checker<'_> {
     fn config(&mut self, file: &file::File, source: &Path, cores: usize) -> Config {
         self.origin(&file.origin);

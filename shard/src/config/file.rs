@@ -156,6 +156,13 @@ pub struct Sasl {
     pub session_max: Option<Written<Span>>,
 }
 
+/// Of a file, how a cluster is reached; the rest is not looked at.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// The cluster.
+    pub upstream: Upstream,
+}
+
 /// The Kafka cluster behind the gateway.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

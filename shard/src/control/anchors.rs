@@ -19,7 +19,7 @@ use tidegate_audit::note::{Checkpoint, Note};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::metrics::ControlMetrics;
-use super::topology::produce;
+use super::topology::{Access, Producer};
 use crate::config::{Anchors, Config};
 use crate::shared::Shared;
 
@@ -90,7 +90,11 @@ impl Anchorer {
                 let new = self.news("kafka", &checkpoints);
                 let records = new.iter().map(|(checkpoint, note)| (checkpoint.origin.clone(), note.clone())).collect();
                 let (config, shared) = (self.config.clone(), self.shared.clone());
-                let sent = async move { Ok(produce::produce(&config, &shared, &topic, records).await?) };
+                let sent = async move {
+                    let servers = shared.cluster.load().brokers.values().cloned().collect();
+                    let mut producer = Producer::new(Access::of(&config, &shared)?, servers, &topic);
+                    Ok(producer.send(0, records).await?)
+                };
                 self.publish("kafka", &new, sent).await;
             }
             if let Some(url) = self.anchors.object_store.clone() {

@@ -17,7 +17,10 @@ use crate::config::{Config, HostPort};
 use crate::shared::{Cluster, Condition, Server, Shared};
 
 mod ask;
-pub(super) mod produce;
+mod produce;
+
+pub(crate) use ask::{Access, AskError};
+pub(crate) use produce::Producer;
 
 use ask::Metadata;
 

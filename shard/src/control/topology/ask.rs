@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::Encodable;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tidegate_core::decode::{self, Body};
 use tidegate_core::frame::{FrameBuffer, FrameError};
@@ -15,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Config, HostPort};
-use crate::control::now;
+use crate::config::{Config, HostPort, Upstream};
+use crate::control::{now, secrets, tls};
 use crate::data::versions::UpstreamVersions;
 use crate::shared::{Server, Shared};
-use crate::upstream::{Action, LoggedIn, LoginError, UpstreamLogin};
+use crate::upstream::{Action, LoggedIn, LoginError, UpstreamCredentials, UpstreamLogin};
 
 /// How the gateway names itself to brokers.
 const CLIENT_ID: &str = "tidegate-control";
@@ -42,7 +43,7 @@ pub(super) struct Metadata {
 
 /// Why a broker could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::control) enum AskError {
+pub(crate) enum AskError {
     /// The connection could not be made or broke.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -73,7 +74,7 @@ pub(super) async fn metadata(
     server: &Server,
     address: SocketAddr,
 ) -> Result<Metadata, AskError> {
-    let mut conversation = Conversation::open(config, shared, server, address).await?;
+    let mut conversation = Conversation::open(&Access::of(config, shared)?, server, address).await?;
     // No topics: from version 1 on that is the empty list, and null would be all of them.
     let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
     let response: MetadataResponse = conversation.exchange(ApiKey::Metadata, METADATA_VERSION_MAX, &request).await?;
@@ -82,6 +83,36 @@ pub(super) async fn metadata(
         cluster_id: response.cluster_id.as_ref().map(|id| Arc::from(id.as_str())),
         versions: conversation.versions,
     })
+}
+
+/// How brokers are reached and logged in to.
+pub(crate) struct Access {
+    /// TLS, and the name that certificates must have where it is not the host's.
+    tls: Option<(Arc<ClientConfig>, Option<String>)>,
+    login: Arc<UpstreamCredentials>,
+}
+
+impl Access {
+    /// As the gateway itself has it at its upstream now.
+    ///
+    /// # Errors
+    /// [`AskError::NoTls`].
+    pub(in crate::control) fn of(config: &Config, shared: &Shared) -> Result<Self, AskError> {
+        let tls = match &config.upstream.tls {
+            None => None,
+            Some(tls) => Some((shared.upstream_tls.load_full().ok_or(AskError::NoTls)?, tls.server_name.clone())),
+        };
+        Ok(Self { tls, login: shared.upstream_login.load_full() })
+    }
+
+    /// As a configuration says, with its files read.
+    ///
+    /// # Errors
+    /// A file cannot be used, in a sentence that shows nothing of a secret.
+    pub(crate) fn new(upstream: &Upstream) -> anyhow::Result<Self> {
+        let tls = upstream.tls.as_ref().map(|tls| anyhow::Ok((Arc::new(tls::upstream(tls)?), tls.server_name.clone())));
+        Ok(Self { tls: tls.transpose()?, login: Arc::new(secrets::upstream_login(&upstream.sasl)?) })
+    }
 }
 
 /// What carries a conversation: TCP, with TLS or without.
@@ -104,23 +135,17 @@ impl Conversation {
     ///
     /// # Errors
     /// [`AskError`], in words for the log.
-    pub(super) async fn open(
-        config: &Config,
-        shared: &Shared,
-        server: &Server,
-        address: SocketAddr,
-    ) -> Result<Self, AskError> {
+    pub(super) async fn open(access: &Access, server: &Server, address: SocketAddr) -> Result<Self, AskError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let credentials = shared.upstream_login.load().for_gateway(now()).map_err(LoginError::from)?;
+        let credentials = access.login.for_gateway(now()).map_err(LoginError::from)?;
         let mut login = UpstreamLogin::new(&credentials, CLIENT_ID);
-        let stream: Box<dyn Carrier> = match &config.upstream.tls {
+        let stream: Box<dyn Carrier> = match &access.tls {
             None => Box::new(stream),
-            Some(tls) => {
-                let client = shared.upstream_tls.load_full().ok_or(AskError::NoTls)?;
-                let host = tls.server_name.clone().unwrap_or_else(|| server.host.to_string());
+            Some((client, name)) => {
+                let host = name.clone().unwrap_or_else(|| server.host.to_string());
                 let name = ServerName::try_from(host.clone()).map_err(|_| AskError::ServerName(host))?;
-                Box::new(TlsConnector::from(client).connect(name, stream).await?)
+                Box::new(TlsConnector::from(Arc::clone(client)).connect(name, stream).await?)
             }
         };
         let mut conversation = Self {
@@ -194,7 +219,8 @@ impl Conversation {
     }
 }
 
-fn brokers(response: &MetadataResponse) -> Result<Vec<(i32, HostPort)>, AskError> {
+/// All brokers that an answer names.
+pub(super) fn brokers(response: &MetadataResponse) -> Result<Vec<(i32, HostPort)>, AskError> {
     if response.brokers.is_empty() {
         return Err(AskError::Metadata("it names no broker".to_owned()));
     }

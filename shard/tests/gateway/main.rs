@@ -15,6 +15,7 @@ mod demo;
 mod denied;
 mod dependencies;
 mod evidence;
+mod export;
 mod fields;
 mod formats;
 mod gateway;

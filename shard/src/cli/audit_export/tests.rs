@@ -122,3 +122,87 @@ fn over_http_until_it_is_taken() {
         assert!(error.contains(message), "{error}");
     }
 }
+
+/// A receiver of syslog over TLS. Of the first connections so many die with something unread; the messages of the next.
+fn receive(folder: &std::path::Path, dying: usize) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("ca.pem"), pair.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![pair.cert.der().clone()], key)
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("syslog+tls://localhost:{}", listener.local_addr().unwrap().port());
+    let received = std::thread::spawn(move || {
+        let accept = || {
+            let tls = rustls::ServerConnection::new(config.clone()).unwrap();
+            rustls::StreamOwned::new(tls, listener.accept().unwrap().0)
+        };
+        for _ in 0..dying {
+            accept().read_exact(&mut [0; 10]).unwrap();
+        }
+        let mut text = String::new();
+        accept().read_to_string(&mut text).unwrap();
+        let (mut messages, mut rest) = (Vec::new(), text.as_str());
+        while let Some((length, more)) = rest.split_once(' ') {
+            let (message, more) = more.split_at(length.parse().unwrap());
+            messages.push(message.to_owned());
+            rest = more;
+        }
+        assert_eq!(rest, "", "whole frames only");
+        messages
+    });
+    (to, received)
+}
+
+#[test]
+fn over_syslog_until_the_receiver_has_read_it_all() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), 3);
+    let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+    let (dir, cursor, ca) = (root.path().to_str().unwrap().to_owned(), path("cursor"), path("ca.pem"));
+    let (to, received) = receive(root.path(), 1);
+    let words = [&dir, "--to", &to, "--cursor", &cursor, "--ca", &ca];
+    let (code, _, errors) = export(&words).unwrap();
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let messages = received.join().unwrap();
+    assert_eq!(messages.len(), 3, "all of it again after the first receiver died");
+    for (n, message) in messages.iter().enumerate() {
+        let (header, json) = message.split_once("] ").unwrap();
+        assert!(header.starts_with("<110>1 1970-01-01T00:00:00.00000"), "{header}");
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap()["metadata"]["uid"], format!("gw/000/{n}"));
+    }
+    assert_eq!(Cursor::load(cursor.as_ref()).unwrap().of(0), 3);
+    // A receiver that nobody vouches for gets nothing.
+    let (to, _) = receive(root.path(), 0);
+    std::fs::write(&ca, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
+    let syslog = Syslog::open(&Cli::try_parse_from(["export", "--to", &to, "--ca", &ca]).unwrap().args).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Tried::Failed(error) = runtime.block_on(syslog.send(b"1 x")) else { panic!("delivered") };
+    assert!(format!("{error:#}").contains("certificate"), "{error:#}");
+}
+
+#[test]
+fn how_a_cluster_is_reached_is_checked_like_the_gateways_own() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("kafka.yaml");
+    let open = |yaml: &str| {
+        std::fs::write(&file, yaml).unwrap();
+        let words = ["export", "--to", "kafka:t", "--kafka", file.to_str().unwrap()];
+        Kafka::open("t", &Cli::try_parse_from(words).unwrap().args).map(drop).map_err(|error| error.to_string())
+    };
+    open("upstream: {bootstrap_servers: ['localhost:9092']}\nanything: else\n").unwrap();
+    for (yaml, message) in [
+        ("upstream: {bootstrap_servers: []}", "at least"),
+        ("upstream: {bootstrap_servers: ['localhost:9092'], more: 1}", "more"),
+        ("upstream: {bootstrap_servers: ['h:1'], sasl: {mechanism: PLAIN, username: u, password_file: gone}}", "gone"),
+        ("upstream: {bootstrap_servers: ['h:1'], tls: {certificate_file: x}}", "certificate_file"),
+    ] {
+        let error = open(yaml).unwrap_err();
+        assert!(error.contains(message), "{yaml}: {error}");
+    }
+}

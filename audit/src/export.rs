@@ -13,7 +13,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tidegate_core::event::Event;
 
-use crate::directory::{segment_path, segments, shards};
+use crate::directory::{FileError, segment_path, segments, shards};
 use crate::format::FrameType;
 use crate::json::{event_json, kind_name, time_text};
 use crate::keys::write_atomically;
@@ -46,14 +46,9 @@ pub struct Cursor(BTreeMap<u32, u64>);
 /// Why an export cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A file or directory cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// What it was.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A segment cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -94,7 +89,7 @@ impl Cursor {
         match fs::read(path) {
             Ok(bytes) => Self::parse(&bytes, path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(ExportError::Io { path: path.to_owned(), source }),
+            Err(source) => Err(FileError::at(path)(source).into()),
         }
     }
 
@@ -116,9 +111,9 @@ impl Cursor {
     /// Writes it, whole or not at all.
     ///
     /// # Errors
-    /// [`ExportError::Io`].
-    pub fn store(&self, path: &Path) -> Result<(), ExportError> {
-        write_atomically(path, &self.encode()).map_err(|source| ExportError::Io { path: path.to_owned(), source })
+    /// [`FileError`].
+    pub fn store(&self, path: &Path) -> Result<(), FileError> {
+        write_atomically(path, &self.encode()).map_err(FileError::at(path))
     }
 
     /// The next entry of a shard.
@@ -175,7 +170,7 @@ impl Source {
     pub fn read(&mut self, most: usize) -> Result<Vec<Entry>, ExportError> {
         let mut entries = Vec::new();
         let root = self.root.clone();
-        let found = shards(&root).map_err(|source| ExportError::Io { path: root, source })?;
+        let found = shards(&root).map_err(FileError::at(&root))?;
         for (shard, directory) in found {
             while entries.len() < most && self.step(shard, &directory, &mut entries, most)? {}
         }
@@ -247,13 +242,13 @@ impl Source {
 
 /// Whether a segment follows the one that begins there.
 fn follows(directory: &Path, first: u64) -> Result<bool, ExportError> {
-    let all = segments(directory).map_err(|source| ExportError::Io { path: directory.to_owned(), source })?;
+    let all = segments(directory).map_err(FileError::at(directory))?;
     Ok(all.last().is_some_and(|last| *last > first))
 }
 
 /// The segment with the entry, or the first one after it, where retention removed that.
 fn open(directory: &Path, sequence: u64) -> Result<Option<SegmentReader>, ExportError> {
-    let all = segments(directory).map_err(|source| ExportError::Io { path: directory.to_owned(), source })?;
+    let all = segments(directory).map_err(FileError::at(directory))?;
     let place = all.iter().rposition(|first| *first <= sequence);
     let mut from = place.and_then(|place| all.get(place..)).unwrap_or(&all).iter();
     for first in from.by_ref() {

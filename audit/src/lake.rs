@@ -24,7 +24,7 @@ use parquet::schema::types::{ColumnPath, TypePtr};
 use prost::Message as _;
 use tidegate_core::event::Event;
 
-use crate::directory::{segment_path, segments, shards, sync_directory};
+use crate::directory::{FileError, segment_path, segments, shards, sync_directory};
 use crate::export::{Cursor, ExportError};
 use crate::format::{FrameType, Header, Seal};
 use crate::index::seal;
@@ -128,8 +128,8 @@ impl<'s> Lake<'s> {
     /// [`ExportError`]. What was exported before it counts, and the next time begins there.
     pub fn export(&mut self) -> Result<Done, ExportError> {
         let mut done = Done::default();
-        for (shard, directory) in shards(&self.root).map_err(|source| io_error(&self.root, source))? {
-            let all = segments(&directory).map_err(|source| io_error(&directory, source))?;
+        for (shard, directory) in shards(&self.root).map_err(FileError::at(&self.root))? {
+            let all = segments(&directory).map_err(FileError::at(&directory))?;
             for (place, first) in all.iter().enumerate() {
                 let following = all.get(place + 1).copied();
                 let path = segment_path(&directory, *first);
@@ -174,9 +174,8 @@ impl<'s> Lake<'s> {
         let (seal, files) = convert(&mut reader, shard)?;
         done.missed += first.saturating_sub(next);
         done.segments += 1;
-        let write = |sink: &mut dyn Sink, name: &str, bytes| {
-            sink.write(name, bytes).map_err(|source| io_error(Path::new(name), source))
-        };
+        let write =
+            |sink: &mut dyn Sink, name: &str, bytes| sink.write(name, bytes).map_err(FileError::at(Path::new(name)));
         for file in files {
             done.files += 1;
             done.entries += file.entries;
@@ -184,7 +183,8 @@ impl<'s> Lake<'s> {
             write(self.sink, &file.name, file.bytes)?;
         }
         cursor.pass_to(shard, seal.first_sequence.saturating_add(seal.entries));
-        write(self.sink, &cursor_name(&origin), cursor.encode())
+        write(self.sink, &cursor_name(&origin), cursor.encode())?;
+        Ok(())
     }
 }
 
@@ -195,7 +195,7 @@ fn cursor_name(origin: &str) -> String {
 
 fn load(sink: &mut dyn Sink, origin: &str) -> Result<Cursor, ExportError> {
     let name = cursor_name(origin);
-    let read = sink.read(&name).map_err(|source| io_error(Path::new(&name), source))?;
+    let read = sink.read(&name).map_err(FileError::at(Path::new(&name)))?;
     read.map_or_else(|| Ok(Cursor::default()), |bytes| Cursor::parse(&bytes, Path::new(&name)))
 }
 
@@ -352,10 +352,6 @@ fn date(time_micros: i64) -> String {
     let day = Timestamp::from_microsecond(time_micros).map(|time| time.to_zoned(TimeZone::UTC).date());
     // Only these have four digits, as engines expect them.
     day.ok().filter(|day| day.year() >= 1).map_or_else(|| NO_DATE.to_owned(), |day| day.to_string())
-}
-
-fn io_error(path: &Path, source: io::Error) -> ExportError {
-    ExportError::Io { path: path.to_owned(), source }
 }
 
 fn parquet_error(path: &Path, error: &dyn std::fmt::Display) -> ExportError {

@@ -27,6 +27,8 @@ mod demo;
 pub mod explain;
 mod login;
 mod outline;
+#[cfg(test)]
+mod parsed;
 mod preflight;
 mod question;
 pub mod report;

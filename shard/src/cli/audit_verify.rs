@@ -225,24 +225,18 @@ fn bar(done: u64, all: u64) -> String {
 mod tests {
     use std::fs;
 
-    use clap::Parser;
     use tidegate_audit::keys::load_or_make;
     use tidegate_audit::log::{LogOptions, ShardLog};
     use tidegate_core::event::Event;
     use tidegate_core::words::Timestamp;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     fn output(dir: &Path, line: &str) -> anyhow::Result<(u8, String)> {
         let words = ["verify", dir.to_str().unwrap()].into_iter().chain(line.split_whitespace());
         let mut out = Vec::new();
-        let code = run(&Cli::try_parse_from(words).unwrap().args, &mut out)?;
+        let code = run(&parsed::<Args>(words).unwrap(), &mut out)?;
         Ok((code, String::from_utf8(out).unwrap()))
     }
 

@@ -20,7 +20,7 @@ grants:
   - name: export
     purpose: Being exported
     groups: [analysts]
-    resources: [{topic: export-load}]
+    resources: [{topic: {prefix: export-load}}]
     operations: [read, write]
 ";
 
@@ -46,7 +46,8 @@ fn killed_and_resumed(
         .into_iter()
         .chain(words.iter().map(String::as_str))
         .collect();
-    kafka.create_topic("export-load", 1, 1);
+    let topic = format!("export-load-{}", gateway.process().id());
+    kafka.create_topic(&topic, 1, 1);
     let mut alice = gateway.connect_as("alice", &["analysts"]);
     for kill in 0..3 {
         let before = arrived().1;
@@ -54,7 +55,7 @@ fn killed_and_resumed(
         command.args(&words).arg("--follow");
         let exporter = Process::start("export", command, gateway.folder().join(format!("export-{kill}.log")));
         exporter.ready("entries arrive", TIMEOUT, || {
-            alice.ask(11, &produce(&["export-load"], batch(&["x"])));
+            alice.ask(11, &produce(&[&topic], batch(&["x"])));
             (arrived().1 > before + 10 * kill).then_some(())
         });
         exporter.kill();
@@ -118,7 +119,7 @@ fn to_a_syslog_receiver_over_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = format!("syslog+tls://localhost:{}", listener.local_addr().unwrap().port());
     let authority = Authority::shared();
-    let config = authority.server_config(&authority.server());
+    let config = authority.server_config();
     let arrived = Arrived::default();
     let receiver = arrived.clone();
     std::thread::spawn(move || {

@@ -3,21 +3,15 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 
-use clap::Parser;
 use tidegate_audit::log::{LogOptions, ShardLog};
 use tidegate_core::event::Event;
 use tidegate_core::words::Timestamp;
 
 use super::*;
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
+use crate::cli::parsed::parsed;
 
 fn export(words: &[&str]) -> anyhow::Result<(u8, String, String)> {
-    let args = Cli::try_parse_from([&["export"], words].concat()).unwrap().args;
+    let args = parsed::<Args>([&["export"], words].concat()).unwrap();
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     let code = run(&args, &mut out, &mut errors)?;
     Ok((code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap()))
@@ -180,7 +174,7 @@ fn over_syslog_until_the_receiver_has_read_it_all() {
     // A receiver that nobody vouches for gets nothing.
     let (to, _) = receive(root.path(), 0);
     std::fs::write(&ca, rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
-    let syslog = Syslog::open(&Cli::try_parse_from(["export", "--to", &to, "--ca", &ca]).unwrap().args).unwrap();
+    let syslog = Syslog::open(&parsed::<Args>(["export", "--to", &to, "--ca", &ca]).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let Tried::Failed(error) = runtime.block_on(syslog.send(b"1 x")) else { panic!("delivered") };
     assert!(format!("{error:#}").contains("certificate"), "{error:#}");
@@ -193,7 +187,7 @@ fn how_a_cluster_is_reached_is_checked_like_the_gateways_own() {
     let open = |yaml: &str| {
         std::fs::write(&file, yaml).unwrap();
         let words = ["export", "--to", "kafka:t", "--kafka", file.to_str().unwrap()];
-        Kafka::open("t", &Cli::try_parse_from(words).unwrap().args).map(drop).map_err(|error| error.to_string())
+        Kafka::open("t", &parsed::<Args>(words).unwrap()).map(drop).map_err(|error| error.to_string())
     };
     open("upstream: {bootstrap_servers: ['localhost:9092']}\nanything: else\n").unwrap();
     for (yaml, message) in [

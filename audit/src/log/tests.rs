@@ -660,5 +660,6 @@ proptest! {
     }
 }
 
+mod clock;
 mod faults;
 mod signing;

@@ -1,5 +1,6 @@
 //! What makes the evidence trustworthy over years: keys that are replaced, segments that are removed, holds.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use kafka_protocol::records::RecordBatchDecoder;
@@ -9,9 +10,9 @@ use tidegate_audit::log::{LogOptions, ShardLog};
 use tidegate_core::event::Event;
 use tidegate_core::words::Timestamp;
 
-use crate::gateway::{Gateway, Setup, TIMEOUT, tidegate};
+use crate::gateway::{BINARY, Gateway, Setup, TIMEOUT, tidegate};
 use crate::kafka::Kafka;
-use crate::process::until;
+use crate::process::{Process, guarded, until};
 use crate::records::{batch, fetch, produce};
 
 const POLICY: &str = "
@@ -20,7 +21,7 @@ grants:
   - name: trust
     purpose: Showing what can be relied on
     groups: [analysts]
-    resources: [{topic: trust-key}, {topic: trust-old}, {topic: trust-anchored}]
+    resources: [{topic: trust-key}, {topic: trust-old}, {topic: trust-anchored}, {topic: trust-two}, {topic: trust-tail}]
     operations: [read, write]
 ";
 
@@ -111,6 +112,72 @@ fn old_evidence_is_removed_unless_it_is_held() {
     let report = verify(&folder, &[]);
     assert_eq!(report["verdict"], "intact", "{report}");
     assert!(report["shards"][0]["removed_segments"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn a_second_gateway_on_the_same_evidence_is_refused_and_a_place_that_cannot_be_written_too() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("trust-two", 1, 1);
+    let first = Setup::new(kafka, POLICY).start();
+    let folder = first.evidence_folder();
+    let started_on = |evidence: &Path| {
+        let mut second = Setup::new(kafka, POLICY).start();
+        second.start_again_after(|files| {
+            let file = files.join("tidegate.yaml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let there = format!("evidence: {{directory: {}", evidence.display());
+            std::fs::write(&file, text.replace("evidence: {directory: evidence", &there)).unwrap();
+        });
+        assert!(!second.process().wait(TIMEOUT).success());
+        second.process().output()
+    };
+    let said = started_on(&folder);
+    assert!(said.contains("is in use by another process"), "{said}");
+    assert!(said.contains(&first.process().id().to_string()), "{said}");
+    // The one that is there goes on, and its evidence is whole.
+    produce_one(&first, "trust-two");
+    stop(&first);
+    assert_eq!(verify(&folder, &[])["verdict"], "intact");
+    // Nobody can make folders there, not even root.
+    let said = started_on(Path::new("/sys/tidegate"));
+    assert!(said.contains("/sys/tidegate"), "{said}");
+}
+
+#[test]
+fn a_tail_that_follows_misses_nothing_through_rotations() {
+    let kafka = Kafka::shared();
+    kafka.create_topic("trust-tail", 1, 1);
+    let evidence = ", segment_age_max: 100ms".to_owned();
+    let gateway = Setup { shards: 2, evidence, ..Setup::new(kafka, POLICY) }.start();
+    let folder = gateway.evidence_folder();
+    let mut command = guarded(BINARY);
+    command.args(["audit", "tail", "-f", "-n", "all", "--output", "json", folder.to_str().unwrap()]);
+    let tail = Process::start("tail", command, gateway.folder().join("tail.ndjson"));
+    let segments = || {
+        let shards = ["shard-000", "shard-001"].map(|shard| std::fs::read_dir(folder.join(shard)).unwrap());
+        let names = shards.into_iter().flatten().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.extension().is_some_and(|extension| extension == "tgs")).count()
+    };
+    until("segments were rotated", TIMEOUT, || {
+        produce_one(&gateway, "trust-tail");
+        (segments() > 8).then_some(())
+    });
+    stop(&gateway);
+    let expected: BTreeSet<String> = gateway.evidence().iter().map(place).collect();
+    let shown = || -> Vec<String> {
+        let text = tail.output();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| place(&serde_json::from_str(line).unwrap())).collect()
+    };
+    until("the tail shows it all", TIMEOUT, || (shown().len() >= expected.len()).then_some(()));
+    let shown = shown();
+    assert_eq!(shown.len(), expected.len(), "nothing twice");
+    assert_eq!(shown.into_iter().collect::<BTreeSet<_>>(), expected);
+    tail.kill();
+}
+
+fn place(entry: &Value) -> String {
+    format!("{}/{}", entry["shard"], entry["sequence"])
 }
 
 #[test]

@@ -18,7 +18,7 @@
 //! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
 //! 11. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
 //! 12. [`report`]: what evidence says, written for people.
-//! 13. [`export`]: entries for other systems, as they come; [`lake`]: sealed segments as Parquet files. [`anchor`]:
+//! 13. [`export`]: entries for other systems, as they come; [`lake`]: sealed segments as Parquet files (`PARQUET.md`). [`anchor`]:
 //!     checkpoints kept elsewhere.
 //! 14. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!

@@ -47,9 +47,9 @@ fn a_clock_that_jumps_changes_no_order_and_loses_nothing() {
     assert_eq!(sequences, (0..60).collect::<Vec<_>>(), "a shard is told in its own order");
     // By time, with and without indexes: exactly those that the clock put there.
     for (since, until) in [(NOW.0, NOW.0 + DAY), (NOW.0 - 2 * DAY, NOW.0 - 1), (i64::MIN, 0), (NOW.0 + DAY, i64::MAX)] {
-        let expected: Vec<u64> = (0..60).filter(|n| (since..=until).contains(&at(*n))).map(|n| n as u64).collect();
+        let expected: Vec<u64> = (0..60).filter(|n| (since..until).contains(&at(*n))).map(|n| n as u64).collect();
         for indexes in [Indexes::Build, Indexes::Use, Indexes::Ignore] {
-            let query = Query { since: Some(since), until: Some(until), ..Query::default() };
+            let query = Query { from_micros: Some(since), until_micros: Some(until), ..Query::default() };
             let mut search = Search::new(root.path(), None, query, indexes).unwrap();
             let mut found = Vec::new();
             while let Some(item) = search.next().unwrap() {

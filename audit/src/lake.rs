@@ -349,7 +349,7 @@ fn properties() -> WriterProperties {
 
 /// The day of a time, in UTC.
 fn date(time_micros: i64) -> String {
-    let day = Timestamp::from_microsecond(time_micros).map(|time| time.to_zoned(TimeZone::UTC).date());
+    let day = Timestamp::from_microsecond(time_micros).map(|time| TimeZone::UTC.to_datetime(time).date());
     // Only these have four digits, as engines expect them.
     day.ok().filter(|day| day.year() >= 1).map_or_else(|| NO_DATE.to_owned(), |day| day.to_string())
 }

@@ -26,7 +26,7 @@ pub mod tls;
 mod topology;
 mod watch;
 
-pub(crate) use topology::{Access, AskError, Producer};
+pub(crate) use topology::{Access, Producer};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

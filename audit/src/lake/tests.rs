@@ -51,7 +51,7 @@ fn event(n: u64) -> Event {
         kind: Kind::Exchange as i32,
         outcome: Outcome::Allowed as i32,
         api: "Fetch".into(),
-        principal: if n % 2 == 0 { "anna".into() } else { String::new() },
+        principal: if n.is_multiple_of(2) { "anna".into() } else { String::new() },
         resources: (0..n as i32 % 3).map(resource).collect(),
         findings: vec![FindingCount { class: "email".into(), count: 3, ..FindingCount::default() }],
         upstream_errors: vec![29, 9999],
@@ -186,7 +186,9 @@ fn whatever_cuts_an_export_short_nothing_is_missing_and_nothing_is_twice() {
     sink.written.clear();
     assert_eq!(Lake::new(root.path(), &mut sink).export().unwrap(), Done::default());
     assert_eq!(sink.written, Vec::<String>::new());
-    logs.into_iter().for_each(|log| drop(log.close().unwrap()));
+    for log in logs {
+        log.close().unwrap();
+    }
     assert_eq!(Lake::new(root.path(), &mut sink).export().unwrap().entries, 120 - sealed);
     assert_eq!(Lake::new(root.path(), &mut sink).export().unwrap().files, 0);
     let expected: Vec<(i32, i64)> = (0..70).map(|n| (0, n)).chain((0..50).map(|n| (1, n))).collect();

@@ -135,7 +135,7 @@ impl ShardLog {
     }
 
     /// Writes the last checkpoint and the seal. `root`: of the tree of everything written.
-    fn seal(&mut self, root: Hash) -> io::Result<()> {
+    pub(super) fn seal(&mut self, root: Hash) -> io::Result<()> {
         if self.segment.sealed {
             // Recovered as sealed, or sealed by an attempt whose second half failed. Writing the same
             // place again would be harmless, but another time would stand in it.

@@ -7,11 +7,10 @@ use tidegate_audit::format::{FrameType, HEADER_BYTES, Header, finish_frame};
 use tidegate_audit::log::ShardLog;
 use tidegate_audit::prove::prove;
 use tidegate_audit::query::{Indexes, Query, Search};
-use tidegate_audit::verify::{Verdict, verify};
-use tidegate_core::event::Event;
+use tidegate_audit::verify::Verdict;
 use tidegate_core::words::Timestamp;
 
-use crate::evidence::{Evidence, ORIGIN, event, frames, options, signer, write};
+use crate::evidence::{Evidence, ORIGIN, event, frames, options, signer};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]

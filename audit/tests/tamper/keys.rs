@@ -13,7 +13,7 @@ use tidegate_audit::verify::{Kind, Options, Progress, Verdict, verify};
 use tidegate_core::event::Event;
 use tidegate_core::words::Timestamp;
 
-use crate::evidence::{Evidence, ORIGIN, event, note, options, signer, write};
+use crate::evidence::{Evidence, ORIGIN, event, options, signer, write};
 
 /// Whoever has an old key, or makes one, can sign what he likes: nobody believes it.
 #[test]

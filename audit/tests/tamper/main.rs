@@ -9,11 +9,11 @@
 use std::fs;
 
 use tidegate_audit::directory::{segments, shard_directory};
-use tidegate_audit::format::{FrameType, HEADER_BYTES, Header, Parsed, parse_frame};
+use tidegate_audit::format::{FrameType, HEADER_BYTES, Parsed, parse_frame};
 use tidegate_audit::log::ShardLog;
-use tidegate_audit::note::{Checkpoint, Note};
+use tidegate_audit::note::Note;
 use tidegate_audit::tree::{CompactRange, leaf_hash};
-use tidegate_audit::verify::{Kind, Verdict, verify};
+use tidegate_audit::verify::{Kind, Verdict};
 use tidegate_core::event::Event;
 use tidegate_core::words::Timestamp;
 
@@ -22,7 +22,7 @@ mod hostile;
 mod keys;
 mod rows;
 
-use crate::evidence::{Evidence, ORIGIN, frame_of, frames, note, options, write};
+use crate::evidence::{Evidence, ORIGIN, event, frame_of, frames, options, write};
 
 #[test]
 fn what_nobody_touched_is_intact_or_has_an_unsealed_tail() {

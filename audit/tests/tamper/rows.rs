@@ -6,10 +6,9 @@ use tidegate_audit::directory::{segments, shard_directory};
 use tidegate_audit::format::{FrameType, HEADER_BYTES, Header, Parsed, begin_frame, finish_frame, parse_frame};
 use tidegate_audit::note::{Checkpoint, Note};
 use tidegate_audit::tree::CompactRange;
-use tidegate_audit::verify::{Finding, Kind, Verdict, verify};
-use tidegate_core::event::Event;
+use tidegate_audit::verify::{Finding, Kind, Verdict};
 
-use crate::evidence::{Evidence, frame_of, note, replace, rewrite, write};
+use crate::evidence::{Evidence, frame_of, note, replace, rewrite};
 
 type Change = fn(&Evidence);
 /// What was done; the kind, shard, segment (or none), and first entry that must be named.

@@ -19,7 +19,7 @@ use crate::shared::{Cluster, Condition, Server, Shared};
 mod ask;
 mod produce;
 
-pub(crate) use ask::{Access, AskError};
+pub(crate) use ask::Access;
 pub(crate) use produce::Producer;
 
 use ask::Metadata;

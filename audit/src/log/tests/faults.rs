@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::mpsc::{self, Receiver};
 
 use super::*;

@@ -160,14 +160,14 @@ pub fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> anyhow::
 enum Target<'a> {
     Stream(&'a mut dyn Write),
     File(File),
-    Network { runtime: Runtime, peer: Box<Peer> },
+    Network { runtime: Runtime, peer: Peer },
 }
 
 /// The other side of a network.
 enum Peer {
     Http(Http),
     Syslog(Syslog),
-    Kafka(Kafka),
+    Kafka(Box<Kafka>),
 }
 
 impl<'a> Target<'a> {
@@ -180,14 +180,14 @@ impl<'a> Target<'a> {
             Some(("syslog", _)) => {
                 anyhow::bail!("--to {to}: entries go to other machines over TLS only: syslog+tls://HOST:PORT")
             }
-            Some(("kafka", topic)) => Peer::Kafka(Kafka::open(topic, args)?),
+            Some(("kafka", topic)) => Peer::Kafka(Box::new(Kafka::open(topic, args)?)),
             _ => {
                 let file = OpenOptions::new().append(true).create(true).open(to);
                 return Ok(Self::File(file.with_context(|| format!("--to {to}"))?));
             }
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self::Network { runtime, peer: Box::new(peer) })
+        Ok(Self::Network { runtime, peer })
     }
 
     /// Where a file's cursor is, unless it is said.

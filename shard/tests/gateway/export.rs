@@ -127,7 +127,11 @@ fn to_a_syslog_receiver_over_tls() {
             let tls = rustls::ServerConnection::new(config.clone()).unwrap();
             let mut reader = BufReader::new(rustls::StreamOwned::new(tls, stream.unwrap()));
             // What a killed exporter left half said is none of this receiver's messages.
-            let _ = messages(&mut reader, &receiver);
+            if messages(&mut reader, &receiver).is_ok() {
+                let stream = reader.get_mut();
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
         }
     });
     let ca = authority.file().to_str().unwrap().to_owned();

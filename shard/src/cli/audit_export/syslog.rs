@@ -1,8 +1,8 @@
 //! To a syslog receiver: RFC 5424 messages over TLS, framed as RFC 5425 says.
 //!
 //! Syslog acknowledges nothing. So each batch has a connection of its own, which is ended in good order: the receiver
-//! closes its side when it has read everything, and until it does, the batch does not count as delivered. A
-//! receiver that dies with bytes unread resets the connection instead, which is an error here.
+//! answers TLS's farewell when it has read everything before it (RFC 5425, section 4.4), and until it does, the batch does
+//! not count as delivered. A receiver that dies says no farewell.
 //!
 //! A message is one line of JSON in ASCII (what is not is escaped), so that it needs no byte order mark, which parsers of
 //! JSON stumble over. Receivers must take 2,048 bytes and should take 8,192 (RFC 5425, section 4.3.1): beyond that, an
@@ -86,11 +86,11 @@ impl Syslog {
             while stream.read(&mut end).await? > 0 {}
             std::io::Result::Ok(())
         };
-        match timeout(PATIENCE, closed).await.context("it does not say that it has read everything")? {
-            // Closed without TLS's own farewell: it was read all the same, or there would be a reset.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(()),
-            other => Ok(other?),
-        }
+        // An end without TLS's own farewell, which RFC 5425 (section 4.4) asks of a receiver, is one that died.
+        timeout(PATIENCE, closed)
+            .await
+            .context("it does not say that it has read everything")?
+            .context("it ended without saying that it has read everything")
     }
 }
 

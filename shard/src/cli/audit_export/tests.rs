@@ -139,8 +139,10 @@ fn receive(folder: &std::path::Path, dying: usize) -> (String, std::thread::Join
         for _ in 0..dying {
             accept().read_exact(&mut [0; 10]).unwrap();
         }
-        let mut text = String::new();
-        accept().read_to_string(&mut text).unwrap();
+        let (mut text, mut stream) = (String::new(), accept());
+        stream.read_to_string(&mut text).unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
         let (mut messages, mut rest) = (Vec::new(), text.as_str());
         while let Some((length, more)) = rest.split_once(' ') {
             let (message, more) = more.split_at(length.parse().unwrap());

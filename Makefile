@@ -10,6 +10,9 @@ OUT := $(abspath target)
 CLIENTS := shard/tests/gateway/clients
 # Arguments for `make demo` and the load tests, for instance `make demo ARGS="--upstream localhost:9092"`.
 ARGS ?=
+# For `make crash`: kills of a gateway under load, and simulated losses of power.
+KILLS ?= 200
+SEEDS ?= 20000
 # For `make fuzz`: one of the targets in shard/fuzz/fuzz_targets, and for how long.
 TARGET ?= decode
 SECONDS ?= 60
@@ -71,6 +74,11 @@ bench: ## Each stage and its physical limit, then the whole pipeline; some minut
 	@deploy/install-dependencies build
 	cargo bench --package tidegate-bench --benches $(ARGS)
 
+.PHONY: crash
+crash: deps ## Kill the gateway under load KILLS times (200), and lose power in SEEDS (20000) simulated histories
+	TIDEGATE_POWER_LOSS_SEEDS=$(SEEDS) cargo test --package tidegate-audit --lib -- log::tests::faults
+	TIDEGATE_CRASH_KILLS=$(KILLS) cargo test --package tidegate --test gateway -- crash:: --nocapture
+
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors
 	cargo fmt --all --check
@@ -113,7 +121,7 @@ $(OUT)/kafka/.fetched: $(CLIENTS)/pom.xml | system
 .PHONY: python
 python: $(OUT)/venv/.fetched
 $(OUT)/venv/.fetched: $(CLIENTS)/requirements.txt | system
-	@echo "fetching confluent-kafka and signxml into $(@D)"
+	@echo "fetching confluent-kafka, signxml and duckdb into $(@D)"
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

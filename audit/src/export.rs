@@ -13,7 +13,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tidegate_core::event::Event;
 
-use crate::directory::{segment_path, segments, shards};
+use crate::directory::{FileError, segment_path, segments, shards};
 use crate::format::FrameType;
 use crate::json::{event_json, kind_name, time_text};
 use crate::keys::write_atomically;
@@ -46,14 +46,9 @@ pub struct Cursor(BTreeMap<u32, u64>);
 /// Why an export cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// A file or directory cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// What it was.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A segment cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -62,6 +57,14 @@ pub enum ExportError {
     Cursor {
         /// The file.
         path: PathBuf,
+    },
+    /// A segment cannot be written as a Parquet file.
+    #[error("{}: cannot be written as Parquet: {why}", path.display())]
+    Parquet {
+        /// The segment.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// Entries are damaged.
     #[error("{}: shard {shard}, entry {sequence} is damaged: {why}; look at it with `tidegate audit verify`", path.display())]
@@ -83,22 +86,34 @@ impl Cursor {
     /// # Errors
     /// [`ExportError`]: a file that is no cursor is not taken for the beginning.
     pub fn load(path: &Path) -> Result<Self, ExportError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(ExportError::Io { path: path.to_owned(), source }),
-        };
-        serde_json::from_str(&text).map(Self).map_err(|_| ExportError::Cursor { path: path.to_owned() })
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(FileError::at(path)(source).into()),
+        }
+    }
+
+    /// From a cursor's bytes; `path` is where they are from.
+    ///
+    /// # Errors
+    /// [`ExportError::Cursor`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, ExportError> {
+        serde_json::from_slice(bytes).map(Self).map_err(|_| ExportError::Cursor { path: path.to_owned() })
+    }
+
+    /// A cursor's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        // A map of numbers is always JSON.
+        serde_json::to_vec(&self.0).unwrap_or_default()
     }
 
     /// Writes it, whole or not at all.
     ///
     /// # Errors
-    /// [`ExportError::Io`].
-    pub fn store(&self, path: &Path) -> Result<(), ExportError> {
-        let io = |source| ExportError::Io { path: path.to_owned(), source };
-        let text = serde_json::to_vec(&self.0).map_err(|error| io(error.into()))?;
-        write_atomically(path, &text).map_err(io)
+    /// [`FileError`].
+    pub fn store(&self, path: &Path) -> Result<(), FileError> {
+        write_atomically(path, &self.encode()).map_err(FileError::at(path))
     }
 
     /// The next entry of a shard.
@@ -109,8 +124,13 @@ impl Cursor {
 
     /// Passes an entry.
     pub fn pass(&mut self, entry: &Entry) {
-        let next = self.0.entry(entry.shard).or_default();
-        *next = (*next).max(entry.sequence + 1);
+        self.pass_to(entry.shard, entry.sequence.saturating_add(1));
+    }
+
+    /// Passes all entries of a shard before `next`.
+    pub fn pass_to(&mut self, shard: u32, next: u64) {
+        let place = self.0.entry(shard).or_default();
+        *place = (*place).max(next);
     }
 }
 
@@ -150,7 +170,7 @@ impl Source {
     pub fn read(&mut self, most: usize) -> Result<Vec<Entry>, ExportError> {
         let mut entries = Vec::new();
         let root = self.root.clone();
-        let found = shards(&root).map_err(|source| ExportError::Io { path: root, source })?;
+        let found = shards(&root).map_err(FileError::at(&root))?;
         for (shard, directory) in found {
             while entries.len() < most && self.step(shard, &directory, &mut entries, most)? {}
         }
@@ -214,8 +234,7 @@ impl Source {
                 looked_again = true;
                 continue;
             }
-            let place = self.cursor.0.entry(shard).or_default();
-            *place = (*place).max(expected);
+            self.cursor.pass_to(shard, expected);
             return Ok(true);
         }
     }
@@ -223,19 +242,19 @@ impl Source {
 
 /// Whether a segment follows the one that begins there.
 fn follows(directory: &Path, first: u64) -> Result<bool, ExportError> {
-    let all = segments(directory).map_err(|source| ExportError::Io { path: directory.to_owned(), source })?;
+    let all = segments(directory).map_err(FileError::at(directory))?;
     Ok(all.last().is_some_and(|last| *last > first))
 }
 
 /// The segment with the entry, or the first one after it, where retention removed that.
 fn open(directory: &Path, sequence: u64) -> Result<Option<SegmentReader>, ExportError> {
-    let all = segments(directory).map_err(|source| ExportError::Io { path: directory.to_owned(), source })?;
+    let all = segments(directory).map_err(FileError::at(directory))?;
     let place = all.iter().rposition(|first| *first <= sequence);
     let mut from = place.and_then(|place| all.get(place..)).unwrap_or(&all).iter();
     for first in from.by_ref() {
         match SegmentReader::open(&segment_path(directory, *first)) {
             // Removed since it was listed.
-            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.is_missing() => {}
             Err(error) => return Err(error.into()),
             // The cursor may be behind a gap's beginning: the segment before ends before it.
             Ok(reader) => return Ok(Some(reader)),

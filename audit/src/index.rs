@@ -262,12 +262,17 @@ pub fn index_path(segment: &Path) -> PathBuf {
 
 /// The root in a segment's seal, read at the file's end; `None` where it is not sealed.
 pub(crate) fn sealed_root(segment: &Path) -> Option<Hash> {
+    seal(segment).map(|seal| seal.root)
+}
+
+/// A segment's seal, read at the file's end; `None` where it is not sealed.
+pub(crate) fn seal(segment: &Path) -> Option<Seal> {
     let file = File::open(segment).ok()?;
     let start = file.metadata().ok()?.len().checked_sub(SEAL_FRAME_BYTES as u64)?;
     let mut bytes = [0; SEAL_FRAME_BYTES];
     read_at_most(&file, &mut bytes, start).ok()?;
     match parse_frame(&bytes) {
-        Parsed::Frame(frame) if frame.kind == FrameType::Seal => Seal::parse(frame.body).map(|seal| seal.root),
+        Parsed::Frame(frame) if frame.kind == FrameType::Seal => Seal::parse(frame.body),
         _ => None,
     }
 }

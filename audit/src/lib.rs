@@ -18,7 +18,9 @@
 //! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
 //! 11. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
 //! 12. [`report`]: what evidence says, written for people.
-//! 13. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 13. [`export`]: entries for other systems, as they come; [`lake`]: sealed segments as Parquet files (`PARQUET.md`). [`anchor`]:
+//!     checkpoints kept elsewhere.
+//! 14. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)
@@ -33,6 +35,7 @@
 //! does not open. Nothing here deletes or overwrites a file that it did not write, and only [`retention`] deletes
 //! segments, after an entry says so, leaving a signed note in their place.
 
+pub mod anchor;
 pub mod directory;
 pub mod entry;
 pub mod export;
@@ -40,6 +43,7 @@ pub mod format;
 pub mod index;
 pub mod json;
 pub mod keys;
+pub mod lake;
 pub mod log;
 pub mod note;
 pub mod prove;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use tidegate_core::event::{Event, ResourceUse};
 
-use crate::directory::{segment_path, segments, shards};
+use crate::directory::{FileError, segment_path, segments, shards};
 use crate::format::{Damage, FrameType};
 use crate::index::{self, Index, key};
 use crate::read::{ReadError, SegmentReader, Step};
@@ -156,14 +156,9 @@ pub struct Cost {
 /// Why a search ends.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
-    /// A directory cannot be listed.
-    #[error("{}: {source}", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A segment cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -205,14 +200,13 @@ impl Search {
     /// # Errors
     /// [`SearchError`]: a directory cannot be listed.
     pub fn new(root: &Path, only: Option<u32>, query: Query, indexes: Indexes) -> Result<Self, SearchError> {
-        let list = |path: &Path, source| SearchError::Directory { path: path.to_owned(), source };
         let mut cost = Cost::default();
         let mut found = Vec::new();
-        for (shard, directory) in shards(root).map_err(|source| list(root, source))? {
+        for (shard, directory) in shards(root).map_err(FileError::at(root))? {
             if only.is_some_and(|only| only != shard) {
                 continue;
             }
-            let mut segments = segments(&directory).map_err(|source| list(&directory, source))?;
+            let mut segments = segments(&directory).map_err(FileError::at(&directory))?;
             cost.segments += segments.len();
             segments.reverse();
             found.push(ShardSearch { shard, directory, segments, reader: None, head: None });

@@ -47,6 +47,14 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether the file is not there: for one that was listed before, retention removed it since.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// What came of looking for the next frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tidegate_core::words::Timestamp;
 
-use crate::directory::{segment_path, segments, shard_directory, sync_directory};
+use crate::directory::{FileError, segment_path, segments, shard_directory, sync_directory};
 use crate::format::Header;
 use crate::index::INDEX_EXTENSION;
 use crate::keys::write_atomically;
@@ -49,14 +49,9 @@ impl Policy {
 /// Why retention does nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
-    /// A file or directory cannot be read, written or removed.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// What it was.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A segment cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -105,16 +100,15 @@ struct Segment {
 /// [`RetentionError`]; then nothing is due.
 pub fn plan(root: &Path, shard: u32, policy: &Policy, now: Timestamp) -> Result<Plan, RetentionError> {
     let directory = shard_directory(root, shard);
-    let io = |path: &Path, source| RetentionError::Io { path: path.to_owned(), source };
     let holds = hold::active(root)?;
     let mut all = Vec::new();
-    for first in segments(&directory).map_err(|source| io(&directory, source))? {
+    for first in segments(&directory).map_err(FileError::at(&directory))? {
         let path = segment_path(&directory, first);
-        let bytes = fs::metadata(&path).map_err(|source| io(&path, source))?.len();
+        let bytes = fs::metadata(&path).map_err(FileError::at(&path))?.len();
         all.push(Segment { header: SegmentReader::open(&path)?.header().clone(), path, bytes });
     }
     let gaps: Vec<Removed> = removed_notes(&directory)
-        .map_err(|source| io(&directory, source))?
+        .map_err(FileError::at(&directory))?
         .iter()
         .filter_map(|(_, note)| Removed::peek(note).ok())
         .collect();
@@ -213,7 +207,6 @@ impl Plan {
     /// # Errors
     /// [`RetentionError`]; what is left is removed by the next run.
     pub fn carry_out(&self, signer: &Signer, now: Timestamp) -> Result<(), RetentionError> {
-        let io = |path: &Path, source| RetentionError::Io { path: path.to_owned(), source };
         for run in &self.runs {
             let mut gap = Removed {
                 tree: self.tree.clone(),
@@ -224,7 +217,7 @@ impl Plan {
             };
             // Gaps that touch become one: the first one's name stays.
             let mut swallowed = Vec::new();
-            for (path, note) in removed_notes(&self.directory).map_err(|source| io(&self.directory, source))? {
+            for (path, note) in removed_notes(&self.directory).map_err(FileError::at(&self.directory))? {
                 let keys = std::slice::from_ref(signer.verifier());
                 // What this key has not signed stays as it is, and is never signed by being merged.
                 let Ok((other, _)) = Removed::parse(&note, keys) else { continue };
@@ -240,12 +233,13 @@ impl Plan {
             let path = removed_path(&self.directory, gap.start.sequence);
             write_atomically(&path, sign_with(&gap.text(), &[signer]).as_bytes())
                 .and_then(|()| sync_directory(&self.directory))
-                .map_err(|source| io(&path, source))?;
+                .map_err(FileError::at(&path))?;
             for file in swallowed.iter().filter(|other| **other != path).chain(&run.files) {
-                remove(file).map_err(|source| io(file, source))?;
+                remove(file).map_err(FileError::at(file))?;
             }
         }
-        sync_directory(&self.directory).map_err(|source| io(&self.directory, source))
+        sync_directory(&self.directory).map_err(FileError::at(&self.directory))?;
+        Ok(())
     }
 }
 
@@ -255,14 +249,13 @@ impl Plan {
 /// [`RetentionError`].
 pub fn finish(root: &Path, shard: u32, signer: &Signer) -> Result<u64, RetentionError> {
     let directory = shard_directory(root, shard);
-    let io = |path: &Path, source| RetentionError::Io { path: path.to_owned(), source };
     let mut done = 0;
-    let firsts = segments(&directory).map_err(|source| io(&directory, source))?;
-    for (_, note) in removed_notes(&directory).map_err(|source| io(&directory, source))? {
+    let firsts = segments(&directory).map_err(FileError::at(&directory))?;
+    for (_, note) in removed_notes(&directory).map_err(FileError::at(&directory))? {
         let Ok((gap, _)) = Removed::parse(&note, std::slice::from_ref(signer.verifier())) else { continue };
         for first in firsts.iter().filter(|first| gap.covers(**first, **first + 1)) {
             let path = segment_path(&directory, *first);
-            remove(&path).map_err(|source| io(&path, source))?;
+            remove(&path).map_err(FileError::at(&path))?;
             done += 1;
         }
     }
@@ -271,14 +264,13 @@ pub fn finish(root: &Path, shard: u32, signer: &Signer) -> Result<u64, Retention
 
 /// Puts the signature of another key beside that of `old` on every note below `root`, when keys change.
 pub(crate) fn countersign(root: &Path, old: &Signer, new: &Signer) -> Result<(), RetentionError> {
-    let io = |path: &Path, source| RetentionError::Io { path: path.to_owned(), source };
-    for (_, directory) in crate::directory::shards(root).map_err(|source| io(root, source))? {
-        for (path, note) in removed_notes(&directory).map_err(|source| io(&directory, source))? {
+    for (_, directory) in crate::directory::shards(root).map_err(FileError::at(root))? {
+        for (path, note) in removed_notes(&directory).map_err(FileError::at(&directory))? {
             let keys = std::slice::from_ref(old.verifier());
             let (gap, _) =
                 Removed::parse(&note, keys).map_err(|source| RetentionError::Note { path: path.clone(), source })?;
             let both = sign_with(&gap.text(), &[old, new]);
-            write_atomically(&path, both.as_bytes()).map_err(|source| io(&path, source))?;
+            write_atomically(&path, both.as_bytes()).map_err(FileError::at(&path))?;
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use tidegate_core::event::{Event, FindingCount, ResourceUse};
 
-use crate::directory::{segment_path, segments, shards};
+use crate::directory::{FileError, segment_path, segments, shards};
 use crate::format::{FRAME_BYTES_MAX, FrameType, HEADER_BYTES, Header, Parsed, parse_frame};
 use crate::query::{Indexes, SearchError};
 use crate::read::{ReadError, SegmentReader, Step, read_at_most};
@@ -144,14 +144,13 @@ pub struct Answer {
 /// # Errors
 /// [`SearchError`] of the operating system. What cannot be searched is in the answer.
 pub fn find(root: &Path, keys: &IndexKeys, wanted: &Wanted<'_>) -> Result<Answer, SearchError> {
-    let list = |path: &Path, source| SearchError::Directory { path: path.to_owned(), source };
     let mut answer = Answer::default();
     let mut tags = TagsByEpoch { wanted, known: BTreeMap::new() };
-    for (shard, directory) in shards(root).map_err(|source| list(root, source))? {
+    for (shard, directory) in shards(root).map_err(FileError::at(root))? {
         if wanted.shard.is_some_and(|only| only != shard) {
             continue;
         }
-        for first in segments(&directory).map_err(|source| list(&directory, source))? {
+        for first in segments(&directory).map_err(FileError::at(&directory))? {
             let path = segment_path(&directory, first);
             answer.segments += 1;
             let searched = segment(&path, shard, keys, &mut tags, &mut answer);

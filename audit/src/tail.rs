@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use tidegate_core::event::Event;
 
-use crate::directory::{segment_path, segments, shard_directory, shards};
+use crate::directory::{FileError, segment_path, segments, shard_directory, shards};
 use crate::format::{Damage, FrameType};
 use crate::read::{ReadError, SegmentReader, Step};
 use crate::retention::removed::is_said_removed;
@@ -81,14 +81,9 @@ pub enum Item {
 /// Why a tail ends.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// The directory cannot be listed.
-    #[error("{}: {source}", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A segment cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -193,7 +188,7 @@ impl Tail {
                 .filter(|(_, path)| path.is_dir())
                 .into_iter()
                 .collect(),
-            None => shards(&self.root).map_err(|source| TailError::Directory { path: self.root.clone(), source })?,
+            None => shards(&self.root).map_err(FileError::at(&self.root))?,
         };
         for (shard, directory) in found {
             if !self.shards.iter().any(|known| known.shard == shard) {
@@ -375,7 +370,7 @@ impl ShardTail {
     fn list(&self) -> Result<Vec<u64>, TailError> {
         match segments(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.map_err(|source| TailError::Directory { path: self.directory.clone(), source }),
+            other => Ok(other.map_err(FileError::at(&self.directory))?),
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
+mod audit_anchor;
 pub mod audit_epoch;
 mod audit_export;
 pub mod audit_filter;
@@ -27,6 +28,8 @@ mod erase;
 pub mod explain;
 mod login;
 mod outline;
+#[cfg(test)]
+mod parsed;
 mod preflight;
 mod question;
 pub mod report;

@@ -74,16 +74,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the file's order; or the one sentence why it cannot be read.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            vec![Problem {
-                file: Arc::from(name.as_str()),
-                path: String::new(),
-                line: 1,
-                column: 1,
-                message: format!("cannot be read: {error}"),
-            }]
-        })?;
+        let text = read(path)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::parse(&text, path, cores)
     }
@@ -99,11 +90,36 @@ impl Config {
         })
     }
 
+    /// Reads and checks the section `upstream` of a file, and passes over whatever else is in it: how another program
+    /// than the gateway reaches a cluster.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_upstream(path: &Path) -> Result<Upstream, Vec<Problem>> {
+        let text = read(path)?;
+        document::load::<file::Cluster, Upstream>(&text, &path.display().to_string(), |parsed| {
+            check::upstream(&parsed.value.upstream, path)
+                .map_err(|complaints| complaints.into_iter().map(|(path, what)| parsed.problem(path, what)).collect())
+        })
+    }
+
     /// The JSON Schema that configuration files are held against.
     #[must_use]
     pub fn schema() -> serde_json::Value {
         document::schema::<file::File>()
     }
+}
+
+fn read(path: &Path) -> Result<String, Vec<Problem>> {
+    std::fs::read_to_string(path).map_err(|error| {
+        vec![Problem {
+            file: Arc::from(path.display().to_string().as_str()),
+            path: String::new(),
+            line: 1,
+            column: 1,
+            message: format!("cannot be read: {error}"),
+        }]
+    })
 }
 
 /// A place where clients connect.
@@ -268,6 +284,8 @@ pub struct Evidence {
     pub tag_subjects: bool,
     /// The file of the tags' secrets; without it one is made in `directory`.
     pub index_key_file: Option<PathBuf>,
+    /// Where checkpoints are published; `None` where nowhere.
+    pub anchors: Option<Anchors>,
 }
 
 impl Evidence {
@@ -277,6 +295,17 @@ impl Evidence {
         let beside = || self.directory.join(tidegate_audit::subject::keys::INDEX_KEYS_FILE);
         self.index_key_file.clone().unwrap_or_else(beside)
     }
+}
+
+/// Where checkpoints are published, and how often.
+#[derive(Debug, Clone)]
+pub struct Anchors {
+    /// A topic of the upstream.
+    pub kafka_topic: Option<String>,
+    /// A folder of an object store.
+    pub object_store: Option<url::Url>,
+    /// How often.
+    pub interval: Duration,
 }
 
 /// The control log.

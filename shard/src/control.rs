@@ -7,6 +7,7 @@
 //! It never touches a record, and no shard ever waits for it.
 
 pub mod admin;
+pub mod anchors;
 pub mod authority;
 mod dispatch;
 mod http;
@@ -24,6 +25,8 @@ mod signature;
 pub mod tls;
 mod topology;
 mod watch;
+
+pub(crate) use topology::{Access, Producer};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -214,6 +217,8 @@ async fn run(
     let reloader = reload::Reloader::new(config.clone(), shared.clone(), metrics.clone());
     tokio::spawn(reloader.run(reload_requests));
     tokio::spawn(signals.run(shared.clone(), reloads.clone(), config.drain_timeout));
+
+    anchors::Anchorer::start(&config, &shared, &metrics);
 
     let refresh = refresh_policy(&config);
     let mut unknown_keys = dispatch::UnknownKeys::new();

@@ -4,7 +4,7 @@
 //! logins are Authentication, decisions of the control log are Entity Management, the gateway's own start and stop
 //! are Application Lifecycle. The whole entry stands in `unmapped`, so that nothing is lost by mapping.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_core::event::{Event, Kind, Outcome};
 
 use crate::json::{event_json, kind_name, outcome_name};
@@ -85,6 +85,11 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
         },
         "unmapped": event_json(event, *shard, *sequence),
     });
+    if !event.findings.is_empty()
+        && let Some(Value::Object(metadata)) = out.get_mut("metadata")
+    {
+        metadata.insert("data_classifications".to_owned(), json!([classification(event)]));
+    }
     let Value::Object(fields) = &mut out else { return out };
     if !event.detail.is_empty() {
         fields.insert("message".to_owned(), json!(event.detail));
@@ -98,7 +103,9 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
             fields.insert("user".to_owned(), user(event));
             fields.insert("service".to_owned(), json!({ "name": origin }));
             fields.insert("is_remote".to_owned(), json!(true));
-            insert_session(fields, event);
+            if !event.session.is_empty() {
+                fields.insert("session".to_owned(), session(event));
+            }
         }
         3004 => {
             let name = if event.approval.is_empty() { "control log" } else { &event.approval };
@@ -112,7 +119,6 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
             fields.insert("actor".to_owned(), actor(event, origin));
             fields.insert("table".to_owned(), table(event));
             fields.insert("type_id".to_owned(), json!(3));
-            insert_session(fields, event);
         }
         _ => {
             fields.insert("actor".to_owned(), actor(event, origin));
@@ -122,7 +128,10 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
             fields.insert("resources".to_owned(), json!(resources(event)));
         }
     }
-    fields.insert("src_endpoint".to_owned(), endpoint(&event.client_address, origin));
+    // What the gateway does by itself has no other end.
+    if class.class != 6002 {
+        fields.insert("src_endpoint".to_owned(), endpoint(&event.client_address, origin));
+    }
     out
 }
 
@@ -149,13 +158,20 @@ fn actor(event: &Event, origin: &str) -> Value {
     if event.principal.is_empty() {
         return json!({ "app_name": "Tidegate", "app_uid": origin });
     }
-    json!({ "user": user(event), "app_name": event.client_id })
+    let mut actor = json!({ "user": user(event) });
+    if let Value::Object(fields) = &mut actor {
+        if !event.client_id.is_empty() {
+            fields.insert("app_name".to_owned(), json!(event.client_id));
+        }
+        if !event.session.is_empty() {
+            fields.insert("session".to_owned(), session(event));
+        }
+    }
+    actor
 }
 
-fn insert_session(fields: &mut Map<String, Value>, event: &Event) {
-    if !event.session.is_empty() {
-        fields.insert("session".to_owned(), json!({ "uid": event.session }));
-    }
+fn session(event: &Event) -> Value {
+    json!({ "uid": event.session })
 }
 
 /// `ip:port` as an endpoint; the gateway where the client has none.
@@ -173,13 +189,7 @@ fn table(event: &Event) -> Value {
     names.sort_unstable();
     names.dedup();
     let name = if names.is_empty() { "unknown".to_owned() } else { names.join(",") };
-    let mut table = json!({ "name": name });
-    if !event.findings.is_empty()
-        && let Value::Object(fields) = &mut table
-    {
-        fields.insert("data_classifications".to_owned(), json!([classification(event)]));
-    }
-    table
+    json!({ "name": name })
 }
 
 /// What was found in the records: counts by class, never the data.

@@ -9,51 +9,68 @@ use super::*;
 use crate::log::{LogOptions, ShardLog};
 use crate::note::Signer;
 
-/// What OCSF 1.8 requires of each class, and of which attributes it wants at least one; from `events/` and
-/// `objects/` of the schema's repository. What every event needs comes first.
-const BASE: &[&str] = &["activity_id", "category_uid", "class_uid", "metadata", "severity_id", "time", "type_uid"];
-type Requirement = (u64, &'static [&'static str], &'static [&'static str]);
-const REQUIRED: &[Requirement] = &[
-    (3002, &["user"], &["service", "dst_endpoint"]),
-    (3004, &["entity"], &[]),
-    (6002, &["app"], &[]),
-    (6003, &["actor", "api", "src_endpoint"], &[]),
-    (6005, &["actor", "src_endpoint"], &["database", "databucket", "table"]),
-];
-/// Objects: their required attributes, and of which one at least must be there.
-const OBJECTS: &[(&str, &[&str], &[&str])] = &[
-    ("metadata", &["product", "version"], &[]),
-    ("product", &["vendor_name"], &["name", "uid"]),
-    ("api", &["operation"], &[]),
-    ("actor", &[], &["process", "user", "invoked_by", "session", "app_name", "app_uid", "idp"]),
-    ("user", &[], &["account", "name", "uid"]),
-    ("service", &[], &["name", "uid"]),
-    ("entity", &[], &["name", "uid"]),
-    ("src_endpoint", &[], &["ip", "uid", "name", "hostname", "svc_name", "instance_uid", "interface_uid"]),
-    ("table", &[], &["name", "uid"]),
-];
+/// Of the published schema what events are checked against; see `extract.py` beside it.
+const SCHEMA: &str = include_str!("../../tests/ocsf/ocsf-1.8.0.json");
 
 fn check(value: &Value) {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let class = value["class_uid"].as_u64().unwrap();
-    let (_, required, one_of) = REQUIRED.iter().find(|row| row.0 == class).unwrap_or_else(|| panic!("class {class}"));
-    let missing =
-        |names: &[&str], of: &Value| names.iter().find(|name| of[**name].is_null()).map(|name| name.to_string());
-    assert_eq!(missing(BASE, value), None, "{value}");
-    assert_eq!(missing(required, value), None, "{value}");
-    assert!(one_of.is_empty() || one_of.iter().any(|name| !value[*name].is_null()), "{one_of:?}: {value}");
+    let mut problems = Vec::new();
+    check_part(&schema, &schema["classes"][class.to_string()], value, "event", &mut problems);
+    assert_eq!(problems, Vec::<String>::new(), "{value}");
     assert_eq!(value["category_uid"].as_u64(), Some(class / 1000));
     assert_eq!(value["type_uid"].as_u64(), Some(class * 100 + value["activity_id"].as_u64().unwrap()));
-    check_objects(value);
+    assert_eq!((&value["metadata"]["version"], &schema["version"]), (&json!(OCSF_VERSION), &json!(OCSF_VERSION)));
+    let profiles = value["metadata"]["profiles"].as_array().unwrap();
+    assert!(profiles.iter().all(|profile| schema["profiles"].as_array().unwrap().contains(profile)));
 }
 
-fn check_objects(value: &Value) {
-    let Value::Object(fields) = value else { return };
-    for (name, object) in fields.iter().filter(|(name, _)| *name != "unmapped") {
-        if let Some((_, required, one_of)) = OBJECTS.iter().find(|row| row.0 == name) {
-            assert!(required.iter().all(|required| !object[*required].is_null()), "{name}: {object}");
-            assert!(one_of.is_empty() || one_of.iter().any(|one| !object[*one].is_null()), "{name}: {object}");
+/// Compares an event or object with its part of the schema: names, what is required, types, values of enumerations.
+fn check_part(schema: &Value, part: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
+    let (Some(attributes), Some(fields)) = (part["attributes"].as_object(), value.as_object()) else {
+        return problems.push(format!("{at}: no object, or none that the schema's extract has"));
+    };
+    for (name, attribute) in attributes {
+        if attribute["required"] == true && value[name].is_null() {
+            problems.push(format!("{at}: {name} is required"));
         }
-        check_objects(object);
+    }
+    if let Some(names) = part["at_least_one"].as_array()
+        && names.iter().all(|name| value[name.as_str().unwrap()].is_null())
+    {
+        problems.push(format!("{at}: one of {names:?} is required"));
+    }
+    for (name, field) in fields {
+        let (at, attribute) = (format!("{at}.{name}"), &attributes.get(name).cloned().unwrap_or_default());
+        let values = if attribute["list"] == true { field.as_array() } else { None };
+        if attribute.is_null() || attribute["list"] == true && values.is_none() {
+            problems.push(format!("{at}: not in the schema, or not a list"));
+            continue;
+        }
+        for one in values.map_or(std::slice::from_ref(field), Vec::as_slice) {
+            check_value(schema, attribute, one, &at, problems);
+        }
+    }
+}
+
+fn check_value(schema: &Value, attribute: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
+    if let Some(object) = attribute["object"].as_str() {
+        // Of `unmapped` the schema says nothing more.
+        return if object != "object" {
+            check_part(schema, &schema["objects"][object], value, at, problems)
+        };
+    }
+    let fits = match attribute["type"].as_str().unwrap() {
+        "string" => value.as_str().is_some_and(|text| !text.is_empty()),
+        "integer" | "long" => value.is_i64() || value.is_u64(),
+        "boolean" => value.is_boolean(),
+        "json" => true,
+        other => panic!("{at}: {other}"),
+    };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let known = attribute["enum"].as_array().is_none_or(|all| all.contains(&Value::String(text)));
+    if !fits || !known {
+        problems.push(format!("{at}: {value} is none of {attribute}"));
     }
 }
 
@@ -91,6 +108,23 @@ fn every_kind_is_valid_by_the_schema() {
     for event in &events {
         check(&ocsf(&Entry { shard: 1, sequence: 7, event: event.clone() }, "gw"));
     }
+    // The check itself sees what is missing, misnamed, mistyped or made up.
+    let good = ocsf(&Entry { shard: 1, sequence: 7, event: exchange("Fetch") }, "gw");
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    for (pointer, wrong) in [
+        ("/actor", Value::Null),
+        ("/table/name", Value::Null),
+        ("/activity_id", json!(77)),
+        ("/time", json!("now")),
+        ("/src_endpoint", json!({"address": "10.0.0.7"})),
+        ("/metadata/data_classifications", json!({})),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = wrong;
+        let mut problems = Vec::new();
+        check_part(&schema, &schema["classes"]["6005"], &bad, "event", &mut problems);
+        assert!(!problems.is_empty(), "{pointer}");
+    }
     let read = ocsf(&Entry { shard: 1, sequence: 7, event: exchange("Fetch") }, "gw");
     assert_eq!((&read["class_uid"], &read["activity_name"]), (&json!(6005), &json!("Read")));
     assert_eq!(read["time"], json!(1_700_000_000_123_u64));
@@ -99,7 +133,9 @@ fn every_kind_is_valid_by_the_schema() {
         read["actor"]["user"],
         json!({"name": "anna", "uid": "a-1", "type_id": 0, "domain": "https://id", "groups": [{"name": "staff"}]})
     );
-    assert_eq!(read["table"]["data_classifications"][0]["discovery_details"][0]["count"], json!(3));
+    let found = &read["metadata"]["data_classifications"][0]["discovery_details"][0];
+    assert_eq!(*found, json!({"type": "email", "count": 3, "value": "redact"}));
+    assert_eq!(read["actor"]["session"], json!({"uid": "018c"}));
     assert_eq!(read["src_endpoint"], json!({"ip": "10.0.0.7", "port": 5000}));
     assert_eq!(read["unmapped"]["session"], "018c", "nothing is lost by mapping");
 }

@@ -1,6 +1,8 @@
 //! The writer: sequence, group commit, rotation, lock, errors, and recovery after every kind of kill.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -8,8 +10,9 @@ use tempfile::TempDir;
 use tidegate_core::event::{Event, Kind, ResourceUse};
 
 use super::*;
-use crate::directory::segments;
-use crate::format::{Damage, FrameType};
+use crate::directory::{segment_path, segments};
+use crate::entry::ENTRY_BYTES_MIN;
+use crate::format::{Damage, FRAME_PREFIX_BYTES, FrameType, HEADER_BYTES, finish_frame};
 use crate::read::{SegmentReader, Step};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -660,5 +663,6 @@ proptest! {
     }
 }
 
+mod clock;
 mod faults;
 mod signing;

@@ -128,15 +128,9 @@ fn act(action: Action, why: &Why, now: Timestamp) -> Act {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     #[test]
     fn a_hold_is_set_listed_and_lifted() {
@@ -144,7 +138,7 @@ mod tests {
         let dir = root.path().to_str().unwrap();
         let output = |words: &[&str]| -> anyhow::Result<String> {
             let mut out = Vec::new();
-            run(&Cli::try_parse_from(words).unwrap().args, Timestamp(1_700_000_000_000_000), &mut out)?;
+            run(&parsed::<Args>(words).unwrap(), Timestamp(1_700_000_000_000_000), &mut out)?;
             Ok(String::from_utf8(out).unwrap())
         };
         let set = [

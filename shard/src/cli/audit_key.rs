@@ -106,16 +106,10 @@ fn show(dir: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use tidegate_audit::keys::load_or_make;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     #[test]
     fn keys_and_where_their_use_ended() {
@@ -123,7 +117,7 @@ mod tests {
         let old = load_or_make(root.path(), None, "gw").unwrap();
         let now = Timestamp(1_700_000_000_000_000);
         let done = rotate(root.path(), None, None, "gw", &LogOptions::default(), now).unwrap();
-        let args = Cli::try_parse_from(["key", "show", root.path().to_str().unwrap()]).unwrap().args;
+        let args = parsed::<Args>(["key", "show", root.path().to_str().unwrap()]).unwrap();
         let mut out = Vec::new();
         assert_eq!(run(&args, now, &mut out).unwrap(), 0);
         let text = String::from_utf8(out).unwrap();
@@ -131,7 +125,7 @@ mod tests {
         assert_eq!((lines[0], lines[2]), (&*old.signer.verifier().to_string(), &*done.rotation.new.to_string()));
         assert!(lines[1].contains("replaced 2023-11-14T22:13:20") && lines[1].contains("no shard"), "{text}");
 
-        let missing = Cli::try_parse_from(["key", "rotate", "--config", "/nonexistent/t.yaml"]).unwrap().args;
+        let missing = parsed::<Args>(["key", "rotate", "--config", "/nonexistent/t.yaml"]).unwrap();
         assert!(run(&missing, now, &mut Vec::new()).unwrap_err().to_string().contains("/nonexistent/t.yaml"));
     }
 }

@@ -62,19 +62,13 @@ pub fn run(args: &Args, out: &mut dyn Write, errors: &mut dyn Write) -> anyhow::
 mod tests {
     use std::sync::Arc;
 
-    use clap::Parser;
     use tidegate_audit::keys::load_or_make;
     use tidegate_audit::log::{LogOptions, ShardLog};
     use tidegate_core::event::Event;
     use tidegate_core::words::Timestamp;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     #[test]
     fn a_proof_is_written_or_refused() {
@@ -85,7 +79,7 @@ mod tests {
         log.append(&Event::default());
         log.close().unwrap();
         let run = |words: &[&str]| {
-            let args = Cli::try_parse_from(["prove"].iter().chain(words).copied()).unwrap().args;
+            let args = parsed::<Args>(["prove"].iter().chain(words).copied()).unwrap();
             let (mut out, mut errors) = (Vec::new(), Vec::new());
             let code = run(&args, &mut out, &mut errors).unwrap();
             (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
@@ -102,7 +96,7 @@ mod tests {
         let (code, _, said) = run(&["0/9", dir]);
         assert!(code == 1 && said.contains("shard 0 has no entry 9 here"), "{said}");
         for entry in ["1", "a/1", "1/", "0/-1", "0/0/0"] {
-            assert!(Cli::try_parse_from(["prove", entry, dir]).is_err(), "{entry}");
+            assert!(parsed::<Args>(["prove", entry, dir]).is_err(), "{entry}");
         }
     }
 }

@@ -220,18 +220,12 @@ pub(super) fn text(text: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use clap::Parser;
     use tidegate_audit::log::{LogOptions, ShardLog};
     use tidegate_core::event::{Event, FindingCount, Kind, Outcome};
     use tidegate_core::words::Timestamp;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     /// Entries 0..24, alternately of two shards.
     fn evidence() -> tempfile::TempDir {
@@ -286,7 +280,7 @@ mod tests {
 
     fn output(dir: &Path, line: &str) -> (u8, String, String) {
         let words = ["query", dir.to_str().unwrap()].into_iter().chain(line.split_whitespace());
-        let args = Cli::try_parse_from(words).unwrap().args;
+        let args = parsed::<Args>(words).unwrap();
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let code = run(&args, &mut out, &mut errors, false).unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
@@ -349,7 +343,7 @@ mod tests {
             ["--offset 9..1", "--since tomorrow", "--decision maybe", "--kind odd", "--output xml", "--partition x"]
         {
             let words = ["query", "dir"].into_iter().chain(line.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+            assert!(parsed::<Args>(words).is_err(), "{line}");
         }
     }
 }

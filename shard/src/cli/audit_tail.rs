@@ -254,23 +254,17 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
     use std::sync::{Arc, Mutex};
 
-    use clap::Parser;
     use serde_json::Value;
     use tidegate_audit::log::{LogOptions, ShardLog};
     use tidegate_core::event::{self, Kind, ResourceUse};
     use tidegate_core::words::Timestamp;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     fn args(dir: &Path, line: &str) -> Args {
         let words = ["tail", dir.to_str().unwrap()].into_iter().chain(line.split_whitespace());
-        Cli::try_parse_from(words).unwrap().args
+        parsed::<Args>(words).unwrap()
     }
 
     fn event(n: i64) -> Event {
@@ -361,9 +355,9 @@ mod tests {
     fn arguments_that_make_no_sense() {
         for line in ["--lines many", "--lines -1", "--output xml", "--outcome maybe", "--shard x"] {
             let words = ["tail", "dir"].into_iter().chain(line.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+            assert!(parsed::<Args>(words).is_err(), "{line}");
         }
-        assert!(Cli::try_parse_from(["tail"]).is_err());
+        assert!(parsed::<Args>(["tail"]).is_err());
         let error = run(&args(Path::new("/nonexistent/evidence"), ""), &mut Vec::new(), false).unwrap_err();
         assert!(format!("{error:#}").contains("/nonexistent/evidence"), "{error:#}");
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use tidegate_audit::anchor::split_notes;
 use tidegate_audit::keys::{VERIFIER_FILE, read_verifier_keys};
 use tidegate_audit::note::VerifierKey;
 use tidegate_audit::verify::{Options, Progress, Report, Verdict, verify};
@@ -28,9 +29,12 @@ pub struct Args {
     /// The evidence directory, or a copy of it
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// A checkpoint kept elsewhere, which the evidence must still agree with; may be repeated
+    /// A checkpoint kept elsewhere, or several, which the evidence must still agree with; may be repeated
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
+    /// A folder or object store (file://, s3://, …) to which the gateway published checkpoints
+    #[arg(long, value_name = "DIR|URL")]
+    pub anchors: Vec<String>,
     /// The public keys that are trusted, one a line, the newest last; may be repeated. Without it, the key that
     /// lies beside the evidence, which proves nothing against somebody who could write there
     #[arg(long, value_name = "FILE")]
@@ -76,7 +80,14 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut options = Options { keys, ..Options::default() };
     for path in &args.checkpoint {
         let note = std::fs::read(path).with_context(|| format!("--checkpoint {}", path.display()))?;
-        options.checkpoints.push((path.display().to_string(), note));
+        let name = path.display().to_string();
+        options.checkpoints.extend(split_notes(&note).into_iter().map(|note| (name.clone(), note)));
+    }
+    for place in &args.anchors {
+        let found = super::audit_anchor::read(place).with_context(|| format!("--anchors {place}"))?;
+        // An empty folder is not one in which nothing contradicts.
+        anyhow::ensure!(!found.is_empty(), "--anchors {place}: there is no anchor");
+        options.checkpoints.extend(found);
     }
     let progress = Arc::new(Progress::default());
     let bar = io::stderr().is_terminal().then(|| Bar::start(Arc::clone(&progress)));
@@ -146,7 +157,12 @@ fn write_text(report: &Report, options: &Options, beside: bool, took: Duration, 
         writeln!(out, "  note: compare that key with a copy kept elsewhere, or give the copy with --key")?;
     }
     if options.checkpoints.is_empty() {
-        writeln!(out, "  note: without --checkpoint, an end cut off together with its checkpoints cannot be seen")?;
+        writeln!(
+            out,
+            "  note: without --checkpoint or --anchors, an end cut off together with its checkpoints cannot be seen"
+        )?;
+    } else {
+        writeln!(out, "  compared with {} checkpoints kept elsewhere", options.checkpoints.len())?;
     }
     let bytes: u64 = report.shards.iter().map(|shard| shard.bytes).sum();
     let rate = bytes as f64 / 1e6 / took.as_secs_f64().max(1e-6);
@@ -209,24 +225,18 @@ fn bar(done: u64, all: u64) -> String {
 mod tests {
     use std::fs;
 
-    use clap::Parser;
     use tidegate_audit::keys::load_or_make;
     use tidegate_audit::log::{LogOptions, ShardLog};
     use tidegate_core::event::Event;
     use tidegate_core::words::Timestamp;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
+    use crate::cli::parsed::parsed;
 
     fn output(dir: &Path, line: &str) -> anyhow::Result<(u8, String)> {
         let words = ["verify", dir.to_str().unwrap()].into_iter().chain(line.split_whitespace());
         let mut out = Vec::new();
-        let code = run(&Cli::try_parse_from(words).unwrap().args, &mut out)?;
+        let code = run(&parsed::<Args>(words).unwrap(), &mut out)?;
         Ok((code, String::from_utf8(out).unwrap()))
     }
 

@@ -18,14 +18,22 @@ use tidegate_policy::authority::Actor;
 
 use super::values::{self, NodeIds, Shards, Span, Written};
 use super::{
-    AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl, ListenerTls,
-    Mechanism, OnFailure, PrincipalFrom, RegistryLogin, Release, SamlConfig, SchemaRegistry, Target, Upstream,
-    UpstreamSasl, file,
+    Anchors, AuthorityConfig, Callback, ClientAuth, Config, Control, Evidence, Identity, Listener, ListenerSasl,
+    ListenerTls, Mechanism, OnFailure, PrincipalFrom, RegistryLogin, Release, SamlConfig, SchemaRegistry, Target,
+    Upstream, UpstreamSasl, file,
 };
 use crate::data::addresses::Scheme;
 
 /// The place of the node id in a host pattern.
 pub(super) const NODE_ID: &str = "$(node_id)";
+
+/// Whether Kafka takes this as a topic's name.
+fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
 
 /// The longest time that anything is kept or waited for.
 const YEARS: Duration = Duration::from_secs(100 * 366 * 86_400);
@@ -56,6 +64,17 @@ pub(super) fn check(file: &file::File, source: &Path, cores: usize) -> Result<Co
     let mut checker = Checker { folder, complaints: Vec::new(), warnings: Vec::new(), taken: BTreeMap::new() };
     let config = checker.config(file, source, cores);
     if checker.complaints.is_empty() { Ok(config) } else { Err(checker.complaints) }
+}
+
+/// How a cluster is reached, or everything that is wrong with it.
+pub(super) fn upstream(upstream: &file::Upstream, source: &Path) -> Result<Upstream, Vec<Complaint>> {
+    let folder = source.parent().unwrap_or_else(|| Path::new(""));
+    let mut checker = Checker { folder, complaints: Vec::new(), warnings: Vec::new(), taken: BTreeMap::new() };
+    let checked = checker.upstream(upstream);
+    if matches!(checked.sasl, UpstreamSasl::OAuthBearer { token_file: None, .. }) {
+        checker.complain("upstream.sasl.token_file", "is needed here: only a running gateway makes tokens");
+    }
+    if checker.complaints.is_empty() { Ok(checked) } else { Err(checker.complaints) }
 }
 
 impl Checker<'_> {
@@ -549,8 +568,33 @@ impl Checker<'_> {
             segment_age_max: age.map(|age| self.span("evidence.segment_age_max", age, YEARS)),
             on_failure: evidence.on_failure,
             retention,
+            anchors: self.anchors(&evidence.anchors),
             retention_interval: self.span("evidence.retention.interval", every, Duration::from_secs(86_400)),
         }
+    }
+
+    fn anchors(&mut self, anchors: &file::Anchors) -> Option<Anchors> {
+        let every = Written::unwritten(Span::secs(60));
+        let every = anchors.interval.as_ref().unwrap_or(&every);
+        let interval = self.span("evidence.anchors.interval", every, Duration::from_secs(86_400));
+        if anchors.kafka_topic.as_ref().is_some_and(|topic| !is_topic(topic)) {
+            self.complain("evidence.anchors.kafka_topic", "is no name of a topic");
+        }
+        let path = "evidence.anchors.object_store";
+        let object_store = anchors.object_store.as_ref().and_then(|text| match url::Url::parse(text) {
+            Ok(url) => {
+                if let Err(error) = crate::control::anchors::knows(&url) {
+                    self.complain(path, error);
+                }
+                Some(url)
+            }
+            Err(error) => {
+                self.complain(path, format!("is no URL: {error}"));
+                None
+            }
+        });
+        let kafka_topic = anchors.kafka_topic.clone();
+        (kafka_topic.is_some() || object_store.is_some()).then_some(Anchors { kafka_topic, object_store, interval })
     }
 
     fn retention(&mut self, retention: &file::Retention, segment_bytes: u64) -> RetentionPolicy {

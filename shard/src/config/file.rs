@@ -156,6 +156,13 @@ pub struct Sasl {
     pub session_max: Option<Written<Span>>,
 }
 
+/// Of a file, how a cluster is reached; the rest is not looked at.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct Cluster {
+    /// The cluster.
+    pub upstream: Upstream,
+}
+
 /// The Kafka cluster behind the gateway.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +261,22 @@ pub struct Evidence {
     /// The file of the tags' secrets, one an epoch; made where there is none. By default `index.keys` in the
     /// evidence's folder, where whoever copies the evidence copies it too.
     pub index_key_file: Option<PathBuf>,
+    /// Where checkpoints are published, so that nobody who can write here can take evidence away unseen.
+    #[serde(default)]
+    pub anchors: Anchors,
+}
+
+/// Where checkpoints are published.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Anchors {
+    /// A topic of the upstream, which must exist; best one that the gateway may write to and not delete.
+    pub kafka_topic: Option<String>,
+    /// A folder of an object store: `file:///mnt/anchors`, and in builds with the feature `cloud` also
+    /// `s3://bucket/folder`, `gs://…`, `az://…`; best with object lock. Credentials come from the environment.
+    pub object_store: Option<String>,
+    /// How often; by default every minute.
+    pub interval: Option<Written<Span>>,
 }
 
 /// How long evidence is kept. What a legal hold covers (`tidegate audit hold`) is kept anyhow.

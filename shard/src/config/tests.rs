@@ -223,6 +223,18 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ("directory: evidence", "directory: evidence, on_failure: ignore", "evidence.on_failure", ""),
     (
         "directory: evidence",
+        "directory: evidence, anchors: { kafka_topic: 'a b' }",
+        "evidence.anchors.kafka_topic",
+        "no name of a topic",
+    ),
+    (
+        "directory: evidence",
+        "directory: evidence, anchors: { object_store: 'ftp://x/y' }",
+        "evidence.anchors.object_store",
+        "ftp",
+    ),
+    (
+        "directory: evidence",
         "directory: evidence, segment_age_max: 0s",
         "evidence.segment_age_max",
         "must be more than 0",

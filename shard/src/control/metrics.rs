@@ -38,6 +38,8 @@ pub(super) struct ControlMetrics {
     control_events: Family<Labels, Counter>,
     /// Whether the control log cannot be written any more.
     control_log_failed: Gauge<i64, AtomicI64>,
+    /// Checkpoints anchored, by place and result.
+    anchors: Family<Labels, Counter>,
     /// Questions of shards that had to be dropped are seen in the shards' own counters; these were heard.
     asks: Counter<u64, AtomicU64>,
 }
@@ -55,6 +57,13 @@ impl ControlMetrics {
         self.key_fetches.get_or_create(&vec![("issuer", issuer.to_owned()), ("result", result.to_owned())]).inc();
         let keys = i64::try_from(keys).unwrap_or(i64::MAX);
         self.keys.get_or_create(&vec![("issuer", issuer.to_owned())]).set(keys);
+    }
+
+    /// Counts checkpoints that were anchored in a place, or could not be.
+    pub(super) fn anchored(&self, place: &'static str, ok: bool, checkpoints: u64) {
+        let result = if ok { "ok" } else { "failed" };
+        let labels = vec![("place", place.to_owned()), ("result", result.to_owned())];
+        self.anchors.get_or_create(&labels).inc_by(checkpoints);
     }
 
     /// Counts a question for the upstream's metadata.
@@ -91,6 +100,8 @@ pub(super) fn registry(shared: &Arc<Shared>, control: &ControlMetrics) -> Regist
     registry.register("issuer_key_fetches", "Fetches of signing keys by issuer", control.key_fetches.clone());
     registry.register("issuer_keys", "Signing keys known, by issuer", control.keys.clone());
     registry.register("upstream_metadata_requests", "Questions for the brokers' addresses", control.metadata.clone());
+    let help = "Checkpoints of the evidence published elsewhere, by place and result";
+    registry.register("evidence_anchors", help, control.anchors.clone());
     registry.register("policy_version", "Version of the policy in force", control.policy_version.clone());
     let help = "Events of the control log by kind, and commands refused";
     registry.register("control_events", help, control.control_events.clone());

@@ -17,6 +17,10 @@ use crate::config::{Config, HostPort};
 use crate::shared::{Cluster, Condition, Server, Shared};
 
 mod ask;
+mod produce;
+
+pub(crate) use ask::Access;
+pub(crate) use produce::Producer;
 
 use ask::Metadata;
 

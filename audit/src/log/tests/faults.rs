@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32};
+use std::sync::mpsc::{self, Receiver};
 
 use super::*;
 use crate::log::disk::{Disk, Faults};
@@ -251,12 +253,26 @@ fn a_loss_of_power_takes_nothing_that_was_durable() {
 struct Told {
     /// Bytes that can still be written; then it is full.
     room: Mutex<Option<u64>>,
+    /// The error that every change gets; 0 for none.
+    refuses: AtomicI32,
+    /// What a sync waits for.
+    syncs_after: Mutex<Option<Receiver<()>>>,
     sync_fails: AtomicBool,
     syncs: AtomicU64,
 }
 
+impl Told {
+    fn refuse(&self) -> io::Result<()> {
+        match self.refuses.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 impl Faults for Told {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.refuse()?;
         let mut room = self.room.lock().unwrap();
         let Some(left) = &mut *room else { return file.write_all_at(bytes, offset) };
         let fits = bytes.len().min(*left as usize);
@@ -266,11 +282,14 @@ impl Faults for Told {
     }
 
     fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
-        file.set_len(bytes)
+        self.refuse().and_then(|()| file.set_len(bytes))
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        if let Some(sign) = self.syncs_after.lock().unwrap().as_ref() {
+            sign.recv().unwrap();
+        }
         // EIO: once, and then never again, as Linux reports it.
         if self.sync_fails.swap(false, Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(5));
@@ -279,7 +298,7 @@ impl Faults for Told {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        self.refuse().and_then(|()| fs::rename(from, to))
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
@@ -375,4 +394,59 @@ fn a_full_disk_at_every_place_is_waited_for_or_shed() {
             assert_eq!(verdict(root.path(), &[]), Verdict::Intact);
         }
     }
+}
+
+/// The disk turns read-only (EROFS), fails (EIO) or is gone (ENXIO) while the log is written, and comes back.
+#[test]
+fn a_disk_that_takes_nothing_is_waited_for_and_nothing_is_lost() {
+    for error in [30, 5, 6] {
+        // Within a segment, and where one must be followed by the next.
+        for entries_before in [3, 17] {
+            let root = scratch();
+            let disk = Arc::new(Told::default());
+            let (mut log, _) =
+                ShardLog::open(root.path(), 0, "gateway", faulty(Durability::Written, &disk), NOW).unwrap();
+            for n in 0..entries_before {
+                log.append(&event(n, 700));
+            }
+            let there = log.commit().unwrap();
+            disk.refuses.store(error, Ordering::Relaxed);
+            for n in entries_before..entries_before + 20 {
+                log.append(&event(n, 700));
+                let failed = log.commit().unwrap_err();
+                assert!(matches!(failed, CommitError::Write { .. } | CommitError::Rotate { .. }), "{failed}");
+                assert_eq!(log.written(), there, "nothing counts that is not there");
+            }
+            disk.refuses.store(0, Ordering::Relaxed);
+            log.commit().unwrap();
+            log.close().unwrap();
+            assert_eq!(entries(root.path()), (0..entries_before + 20).collect::<Vec<_>>(), "error {error}");
+            assert_eq!(verdict(root.path(), &[]), Verdict::Intact);
+        }
+    }
+}
+
+/// A disk that takes its time to sync: the shard goes on writing, and nothing is called durable before.
+#[test]
+fn a_slow_disk_holds_up_nobody_but_who_waits_for_it() {
+    let root = scratch();
+    let disk = Arc::new(Told::default());
+    let (mut log, _) = ShardLog::open(root.path(), 0, "gateway", faulty(Durability::Durable, &disk), NOW).unwrap();
+    log.append(&event(0, 100));
+    log.commit().unwrap();
+    let (sign, wait) = mpsc::channel();
+    *disk.syncs_after.lock().unwrap() = Some(wait);
+    log.append(&event(1, 100));
+    log.commit_written().unwrap();
+    let handle = log.sync_handle();
+    let syncing = std::thread::spawn(move || handle.sync());
+    for n in 2..12 {
+        log.append(&event(n, 100));
+        assert_eq!(log.commit_written().unwrap().end(), n + 1);
+        assert!(log.sync.synced.load(Ordering::Acquire) <= 1 && !syncing.is_finished());
+    }
+    (0..8).for_each(|_| sign.send(()).unwrap());
+    assert_eq!(syncing.join().unwrap().unwrap().end(), 2, "what was written meanwhile is not claimed");
+    *disk.syncs_after.lock().unwrap() = None;
+    assert_eq!(log.commit().unwrap().end(), 12);
 }

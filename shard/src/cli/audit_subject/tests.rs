@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use clap::Parser;
 use tidegate_audit::keys::load_or_make;
 use tidegate_audit::log::{LogOptions, ShardLog};
 use tidegate_core::event::{Event, FindingCount, Kind, Outcome, ResourceUse, SubjectTags, push_posting};
 
 use super::*;
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
+use crate::cli::parsed::parsed;
 
 /// Alice is in message 7 (written by shop, read masked by bob, in clear by carol) and in 9; Dave in 8.
 pub(in crate::cli) fn evidence() -> tempfile::TempDir {
@@ -72,7 +66,7 @@ pub(in crate::cli) fn evidence() -> tempfile::TempDir {
 
 fn output(dir: &Path, value: &str, line: &str) -> (u8, String, String) {
     let words = ["subject", value, dir.to_str().unwrap(), "--offline"].into_iter().chain(line.split_whitespace());
-    let args = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).args;
+    let args = parsed::<Args>(words).unwrap_or_else(|error| panic!("{error}"));
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     let code = run(&args, &mut out, &mut errors).unwrap();
     (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
@@ -135,7 +129,7 @@ fn a_destroyed_secret_is_told_and_ends_with_one() {
     assert!(code == 1 && text.contains("Nothing was found"), "{text}");
     assert!(said.contains("the secret of epoch 1 is destroyed"), "{said}");
     std::fs::remove_file(&path).unwrap();
-    let args = Cli::try_parse_from(["subject", "a@b.cd", root.path().to_str().unwrap(), "--offline"]).unwrap().args;
+    let args = parsed::<Args>(["subject", "a@b.cd", root.path().to_str().unwrap(), "--offline"]).unwrap();
     let error = run(&args, &mut Vec::new(), &mut Vec::new()).unwrap_err();
     assert!(format!("{error:#}").contains("--index-keys"), "{error:#}");
 }

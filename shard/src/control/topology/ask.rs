@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::Encodable;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tidegate_core::decode;
+use tidegate_core::decode::{self, Body};
 use tidegate_core::frame::{FrameBuffer, FrameError};
 use tidegate_core::header::{request_frame, response_body_start, response_correlation_id};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Config, HostPort};
-use crate::control::now;
+use crate::config::{Config, HostPort, Upstream};
+use crate::control::{now, secrets, tls};
 use crate::data::versions::UpstreamVersions;
 use crate::shared::{Server, Shared};
-use crate::upstream::{Action, LoggedIn, LoginError, UpstreamLogin};
+use crate::upstream::{Action, LoggedIn, LoginError, UpstreamCredentials, UpstreamLogin};
 
 /// How the gateway names itself to brokers.
 const CLIENT_ID: &str = "tidegate-control";
@@ -41,7 +43,7 @@ pub(super) struct Metadata {
 
 /// Why a broker could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     /// The connection could not be made or broke.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -58,7 +60,7 @@ pub(super) enum AskError {
     #[error("what answers does not speak Kafka: {0}")]
     Frame(#[from] FrameError),
     /// The broker's answer cannot be used.
-    #[error("the broker's Metadata answer cannot be used: {0}")]
+    #[error("the broker's answer cannot be used: {0}")]
     Metadata(String),
 }
 
@@ -72,54 +74,119 @@ pub(super) async fn metadata(
     server: &Server,
     address: SocketAddr,
 ) -> Result<Metadata, AskError> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let credentials = shared.upstream_login.load().for_gateway(now()).map_err(LoginError::from)?;
-    let login = UpstreamLogin::new(&credentials, CLIENT_ID);
-    let Some(tls) = &config.upstream.tls else { return Conversation::new(stream).metadata(login).await };
-    let client = shared.upstream_tls.load_full().ok_or(AskError::NoTls)?;
-    let host = tls.server_name.clone().unwrap_or_else(|| server.host.to_string());
-    let name = ServerName::try_from(host.clone()).map_err(|_| AskError::ServerName(host))?;
-    let stream = TlsConnector::from(client).connect(name, stream).await?;
-    Conversation::new(stream).metadata(login).await
+    let mut conversation = Conversation::open(&Access::of(config, shared)?, server, address).await?;
+    // No topics: from version 1 on that is the empty list, and null would be all of them.
+    let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
+    let response: MetadataResponse = conversation.exchange(ApiKey::Metadata, METADATA_VERSION_MAX, &request).await?;
+    Ok(Metadata {
+        brokers: brokers(&response)?,
+        cluster_id: response.cluster_id.as_ref().map(|id| Arc::from(id.as_str())),
+        versions: conversation.versions,
+    })
 }
 
-/// A connection and what was read from it.
-struct Conversation<S> {
-    stream: S,
-    frames: FrameBuffer,
-    scratch: Vec<u8>,
+/// How brokers are reached and logged in to.
+pub(crate) struct Access {
+    /// TLS, and the name that certificates must have where it is not the host's.
+    tls: Option<(Arc<ClientConfig>, Option<String>)>,
+    login: Arc<UpstreamCredentials>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, frames: FrameBuffer::new(), scratch: vec![0; READ_BYTES] }
+impl Access {
+    /// As the gateway itself has it at its upstream now.
+    ///
+    /// # Errors
+    /// [`AskError::NoTls`].
+    pub(in crate::control) fn of(config: &Config, shared: &Shared) -> Result<Self, AskError> {
+        let tls = match &config.upstream.tls {
+            None => None,
+            Some(tls) => Some((shared.upstream_tls.load_full().ok_or(AskError::NoTls)?, tls.server_name.clone())),
+        };
+        Ok(Self { tls, login: shared.upstream_login.load_full() })
     }
 
-    async fn metadata(&mut self, mut login: UpstreamLogin) -> Result<Metadata, AskError> {
-        let LoggedIn { versions, next_correlation_id: id, .. } = self.log_in(&mut login).await?;
-        let version = versions
-            .negotiate(ApiKey::Metadata, METADATA_VERSION_MAX)
+    /// As a configuration says, with its files read.
+    ///
+    /// # Errors
+    /// A file cannot be used, in a sentence that shows nothing of a secret.
+    pub(crate) fn new(upstream: &Upstream) -> anyhow::Result<Self> {
+        let tls = upstream.tls.as_ref().map(|tls| anyhow::Ok((Arc::new(tls::upstream(tls)?), tls.server_name.clone())));
+        Ok(Self { tls: tls.transpose()?, login: Arc::new(secrets::upstream_login(&upstream.sasl)?) })
+    }
+}
+
+/// What carries a conversation: TCP, with TLS or without.
+trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Carrier for S {}
+
+/// A connection that is logged in, and what was read from it.
+pub(super) struct Conversation {
+    stream: Box<dyn Carrier>,
+    frames: FrameBuffer,
+    scratch: Vec<u8>,
+    /// What the broker offers.
+    versions: Arc<UpstreamVersions>,
+    next_id: i32,
+}
+
+impl Conversation {
+    /// Connects to the broker at `address`, which `server` resolved to, and logs in.
+    ///
+    /// # Errors
+    /// [`AskError`], in words for the log.
+    pub(super) async fn open(access: &Access, server: &Server, address: SocketAddr) -> Result<Self, AskError> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let credentials = access.login.for_gateway(now()).map_err(LoginError::from)?;
+        let mut login = UpstreamLogin::new(&credentials, CLIENT_ID);
+        let stream: Box<dyn Carrier> = match &access.tls {
+            None => Box::new(stream),
+            Some((client, name)) => {
+                let host = name.clone().unwrap_or_else(|| server.host.to_string());
+                let name = ServerName::try_from(host.clone()).map_err(|_| AskError::ServerName(host))?;
+                Box::new(TlsConnector::from(Arc::clone(client)).connect(name, stream).await?)
+            }
+        };
+        let mut conversation = Self {
+            stream,
+            frames: FrameBuffer::new(),
+            scratch: vec![0; READ_BYTES],
+            versions: Arc::default(),
+            next_id: 0,
+        };
+        let LoggedIn { versions, next_correlation_id, .. } = conversation.log_in(&mut login).await?;
+        (conversation.versions, conversation.next_id) = (versions, next_correlation_id);
+        Ok(conversation)
+    }
+
+    /// Asks one question, in the highest version up to `version_max` that both sides speak.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub(super) async fn exchange<R: Body>(
+        &mut self,
+        api: ApiKey,
+        version_max: i16,
+        request: &impl Encodable,
+    ) -> Result<R, AskError> {
+        let version = self
+            .versions
+            .negotiate(api, version_max)
             .filter(|version| *version >= 1)
-            .ok_or_else(|| AskError::Metadata("it offers no version of Metadata that tidegate speaks".to_owned()))?;
-        // No topics: from version 1 on that is the empty list, and null would be all of them.
-        let request = MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(false);
-        let body = decode::encode(&request, version).map_err(|error| AskError::Metadata(error.to_string()))?;
-        self.stream.write_all(&request_frame(id, ApiKey::Metadata, version, CLIENT_ID, &body)).await?;
+            .ok_or_else(|| AskError::Metadata(format!("it offers no version of {api:?} that tidegate speaks")))?;
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        let body = decode::encode(request, version).map_err(|error| AskError::Metadata(error.to_string()))?;
+        self.stream.write_all(&request_frame(id, api, version, CLIENT_ID, &body)).await?;
 
         let frame = self.receive().await?;
         if response_correlation_id(&frame) != Some(id) {
             return Err(AskError::Metadata("it answers another request".to_owned()));
         }
-        let start = response_body_start(&frame, ApiKey::Metadata, version).filter(|start| *start <= frame.len());
+        let start = response_body_start(&frame, api, version).filter(|start| *start <= frame.len());
         let body = frame.slice(start.ok_or_else(|| AskError::Metadata("it ends within its header".to_owned()))?..);
-        let response: MetadataResponse =
-            decode::decode_response(&body, version).map_err(|error| AskError::Metadata(error.to_string()))?;
-        Ok(Metadata {
-            brokers: brokers(&response)?,
-            cluster_id: response.cluster_id.as_ref().map(|id| Arc::from(id.as_str())),
-            versions,
-        })
+        decode::decode_response(&body, version).map_err(|error| AskError::Metadata(error.to_string()))
     }
 
     async fn log_in(&mut self, login: &mut UpstreamLogin) -> Result<LoggedIn, AskError> {
@@ -152,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
-fn brokers(response: &MetadataResponse) -> Result<Vec<(i32, HostPort)>, AskError> {
+/// All brokers that an answer names.
+pub(super) fn brokers(response: &MetadataResponse) -> Result<Vec<(i32, HostPort)>, AskError> {
     if response.brokers.is_empty() {
         return Err(AskError::Metadata("it names no broker".to_owned()));
     }

@@ -18,7 +18,8 @@
 //! 10. [`retention`]: removing what is old, unless a legal hold keeps it, so that the rest still verifies.
 //! 11. [`subject`]: whose data was in which records, and who saw it, by keyed tags.
 //! 12. [`report`]: what evidence says, written for people.
-//! 13. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 13. [`recording`]: sessions' exchanges, written chunk by chunk, bound into the tree, read and verified.
+//! 14. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)
@@ -45,6 +46,7 @@ pub mod note;
 pub mod prove;
 pub mod query;
 pub mod read;
+pub mod recording;
 pub mod recover;
 pub mod report;
 pub mod retention;

@@ -26,6 +26,7 @@ mod operator;
 pub mod problem;
 mod questions;
 mod rate;
+mod recordings;
 pub mod requests;
 mod revocations;
 mod route;
@@ -111,6 +112,7 @@ fn routes() -> Vec<Route> {
         break_glass::routes(),
         callbacks::routes(),
         questions::routes(),
+        recordings::routes(),
     ];
     chapters.into_iter().flatten().collect()
 }

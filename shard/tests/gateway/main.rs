@@ -29,6 +29,7 @@ mod oracle;
 mod ports;
 mod process;
 mod raw;
+mod recordings;
 mod records;
 mod revocation;
 mod saml;

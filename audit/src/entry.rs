@@ -54,6 +54,11 @@ fn cut(event: &Event, bytes_max: usize) -> Event {
         ] {
             cut_text(text);
         }
+        if let Some(note) = &mut left.recording {
+            note.rule.clear();
+            note.mode.clear();
+            note.sha256.truncate(32);
+        }
         bytes = left.encoded_len();
     }
     for resource in &event.resources {
@@ -133,7 +138,7 @@ fn cut_text(text: &mut String) {
 mod tests {
     use super::*;
     use crate::format::{Parsed, parse_frame};
-    use tidegate_core::event::{FindingCount, push_posting};
+    use tidegate_core::event::{FindingCount, RecordingNote, push_posting};
 
     fn resource(n: usize) -> ResourceUse {
         ResourceUse {
@@ -236,6 +241,12 @@ mod tests {
             resources_cut: false,
             subjects: vec![tags(100_000)],
             subjects_cut: 5,
+            recording: Some(Box::new(RecordingNote {
+                rule: text.clone(),
+                mode: text.clone(),
+                sha256: vec![255; 100_000],
+                ..Default::default()
+            })),
         };
         let cut = written(&event, ENTRY_BYTES_MIN);
         assert!(cut.resources_cut && cut.principal.ends_with("ä…") && cut.policy_version == u64::MAX);

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_core::event::{Event, FindingCount, Kind, Outcome, ResourceUse};
+use tidegate_core::event::{Event, FindingCount, Kind, Outcome, RecordingAct, RecordingNote, ResourceUse};
 
 mod kafka_errors;
 pub use kafka_errors::kafka_error_name;
@@ -37,6 +37,7 @@ pub fn kind_name(kind: i32) -> &'static str {
         Ok(Kind::EvidenceKey) => "evidence_key",
         Ok(Kind::SubjectIndex) => "subject_index",
         Ok(Kind::Retention) => "retention",
+        Ok(Kind::Recording) => "recording",
     }
 }
 
@@ -135,6 +136,8 @@ struct View<'a> {
     response_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_micros: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<RecordingView<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     approval: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -175,6 +178,42 @@ struct FindingView<'a> {
     field: &'a str,
 }
 
+/// A note on a recording.
+#[derive(Serialize)]
+struct RecordingView<'a> {
+    act: &'static str,
+    part: u32,
+    chunk: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    offset: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    bytes: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sha256: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    exchanges: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    rule: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mode: &'a str,
+}
+
+impl<'a> RecordingView<'a> {
+    fn new(note: &'a RecordingNote) -> Self {
+        Self {
+            act: RecordingAct::try_from(note.act).map_or("unknown", RecordingAct::name),
+            part: note.part,
+            chunk: note.chunk,
+            offset: note.offset,
+            bytes: note.bytes,
+            sha256: note.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            exchanges: note.exchanges,
+            rule: &note.rule,
+            mode: &note.mode,
+        }
+    }
+}
+
 /// A Kafka error by name, or by number where this Tidegate does not know the name.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -213,6 +252,7 @@ impl<'a> View<'a> {
             request_bytes: counted(event.request_bytes),
             response_bytes: counted(event.response_bytes),
             latency_micros: counted(event.latency_micros),
+            recording: event.recording.as_deref().map(RecordingView::new),
             approval: &event.approval,
             detail: &event.detail,
         }

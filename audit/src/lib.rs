@@ -20,7 +20,8 @@
 //! 12. [`report`]: what evidence says, written for people.
 //! 13. [`export`]: entries for other systems, as they come; [`lake`]: sealed segments as Parquet files (`PARQUET.md`). [`anchor`]:
 //!     checkpoints kept elsewhere.
-//! 14. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
+//! 14. [`recording`]: sessions' exchanges, written chunk by chunk, bound into the tree, read and verified.
+//! 15. [`json`] and [`table`]: an entry as JSON, with names instead of numbers, and as a line for people.
 //!
 //! ```text
 //! event → entry → pending → segment file → (released)
@@ -49,6 +50,7 @@ pub mod note;
 pub mod prove;
 pub mod query;
 pub mod read;
+pub mod recording;
 pub mod recover;
 pub mod report;
 pub mod retention;

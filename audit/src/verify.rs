@@ -22,6 +22,9 @@ use serde::Serialize;
 use crate::directory::{segment_path, segments, shards};
 use crate::log::CHECKPOINT_FILE;
 use crate::note::{Checkpoint, NoteError, VerifierKey};
+use crate::recording::check::{self as recordings, Recordings};
+use crate::recording::ledger::{Accounts, note_down};
+use crate::recording::of_shard;
 use crate::retention::removed::{Edge, Removed, removed_notes};
 use crate::tree::{CompactRange, Hash};
 
@@ -184,6 +187,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many rotations of keys were followed.
     pub rotations: usize,
+    /// Recordings of sessions, held against what the entries say of them.
+    pub recordings: Recordings,
 }
 
 /// The result in a word.
@@ -300,13 +305,47 @@ pub fn verify(root: &Path, options: &Options, progress: &Progress) -> Result<Rep
             findings.push(place(Kind::Missing, shard, root, 0, 0, detail));
         }
     }
-    let checked = check_all(&tasks, &reports, options, &trust, progress);
+    let mut checked = check_all(&tasks, &reports, options, &trust, progress);
+    let recordings = check_recordings(root, &tasks, &mut checked, &reports, &mut findings).map_err(io(root))?;
     for (index, (report, gaps)) in reports.iter_mut().zip(&gaps).enumerate() {
         let of_shard = tasks.iter().zip(&checked).filter(|(task, _)| task.shard == index);
         join(report, of_shard, gaps, &mut findings);
     }
     findings.sort_by(|a, b| (a.shard, &a.path, a.offset, a.kind).cmp(&(b.shard, &b.path, b.offset, b.kind)));
-    Ok(Report { shards: reports, findings, rotations: trust.rotations() })
+    Ok(Report { shards: reports, findings, rotations: trust.rotations(), recordings })
+}
+
+/// Holds recordings against the notes that were found in the segments.
+fn check_recordings(
+    root: &Path,
+    tasks: &[Task],
+    checked: &mut [Checked],
+    reports: &[ShardReport],
+    findings: &mut Vec<Finding>,
+) -> io::Result<Recordings> {
+    let mut total = Recordings::default();
+    for (index, report) in reports.iter().enumerate() {
+        let mut accounts = Accounts::new();
+        let first = tasks.iter().zip(&*checked).find(|(task, _)| task.shard == index);
+        // Where entries were removed, those of older recordings may be among them.
+        let first_micros = first
+            .filter(|(task, _)| task.first_sequence > 0)
+            .and_then(|(_, checked)| Some(checked.header.as_ref()?.created_micros));
+        for (_, checked) in tasks.iter().zip(checked.iter_mut()).filter(|(task, _)| task.shard == index) {
+            for (sequence, event) in std::mem::take(&mut checked.recordings) {
+                note_down(&mut accounts, report.shard, sequence, event);
+            }
+        }
+        let files = of_shard(root, report.shard)?;
+        let (found, wrong) = recordings::check(root, report.shard, &files, &accounts, first_micros);
+        findings.extend(wrong);
+        total.files += found.files;
+        total.chunks += found.chunks;
+        total.uncovered += found.uncovered;
+        total.unknown += found.unknown;
+        total.removed += found.removed;
+    }
+    Ok(total)
 }
 
 /// Checks all segments, each by itself, on all cores.

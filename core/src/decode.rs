@@ -32,7 +32,7 @@ pub use layout::{Layout, Walked};
 pub use table::each_message;
 
 /// A message whose layout the table knows: requests and responses of every API in [`crate::api`].
-pub trait Body: Decodable + Message + 'static {
+pub trait Body: Decodable + Message + std::fmt::Debug + 'static {
     /// Where lengths and counts stand in this message.
     fn layout() -> &'static Layout;
 }

@@ -8,9 +8,11 @@
 use prost::Message;
 
 mod exchange;
+mod recording;
 mod subjects;
 
 pub use exchange::{ExchangeEntry, Touched};
+pub use recording::{RecordingAct, RecordingNote};
 pub use subjects::{Postings, SubjectTags, push_posting};
 
 /// What can be appended to the evidence: an [`Event`], or what stands for one and encodes alike.
@@ -117,6 +119,9 @@ pub struct Event {
     /// Tags that are missing in `subjects` because a limit was reached.
     #[prost(uint64, tag = "25")]
     pub subjects_cut: u64,
+    /// What happened to the session's recording.
+    #[prost(message, optional, boxed, tag = "40")]
+    pub recording: Option<Box<RecordingNote>>,
 }
 
 /// What kind of entry this is.
@@ -164,6 +169,19 @@ pub enum Kind {
     SubjectIndex = 32,
     /// Segments were removed by retention, or a legal hold was set or lifted.
     Retention = 31,
+    /// Something happened to the recording of a session: it began, grew, ended, was cut, removed or watched.
+    Recording = 40,
+}
+
+/// The kind of an encoded event, without decoding the rest; `None` where it does not begin with time and kind, as
+/// entries of this gateway do.
+#[must_use]
+pub fn peek_kind(encoded: &[u8]) -> Option<i32> {
+    let rest = encoded.strip_prefix(&[1 << 3])?;
+    let time = rest.iter().position(|byte| *byte < 0x80)?;
+    let rest = rest.get(time + 1..)?.strip_prefix(&[2 << 3])?;
+    // Kinds are below 128, so one byte each; what is longer is of another kind than any asked for.
+    rest.first().map(|byte| if *byte < 0x80 { i32::from(*byte) } else { -1 })
 }
 
 /// How an exchange ended, seen by policy.

@@ -61,6 +61,14 @@ pub struct Limits {
     pub evidence_subjects_max: u32,
     /// Bytes of evidence that may wait for being written in one shard. At the bound the shard stops reading requests.
     pub evidence_pending_bytes_max: u32,
+    /// Bytes of exchanges that one session may have recorded, before compression, whatever a policy says. At it the
+    /// recording is cut or the session closed, as the rule says.
+    pub recording_session_bytes_max: u32,
+    /// Bytes of one shard's recordings on the disk. At it recordings are cut or sessions closed, as their rules say.
+    pub recordings_bytes_per_shard_max: u64,
+    /// Bytes of exchanges of one shard that wait for being recorded. At it recordings are cut, or their sessions
+    /// wait, as their rules say.
+    pub recording_pending_bytes_max: u32,
     /// Requests for grants and held operations that nobody has decided. Over it the next is refused.
     pub pending_approvals_max: u32,
     /// Of these, one principal's. Over it its next is refused.
@@ -100,6 +108,9 @@ impl Default for Limits {
             evidence_entry_bytes_max: 1024 * 1024,
             evidence_subjects_max: 65_536,
             evidence_pending_bytes_max: 16 * 1024 * 1024,
+            recording_session_bytes_max: 1024 * 1024 * 1024,
+            recordings_bytes_per_shard_max: 10 * 1024 * 1024 * 1024,
+            recording_pending_bytes_max: 64 * 1024 * 1024,
             pending_approvals_max: 10_000,
             pending_approvals_per_principal_max: 100,
             run_time_grants_max: 10_000,

@@ -5,6 +5,7 @@
 
 mod authority;
 mod processing;
+mod recording;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use self::authority::{
     RequestRule, RolesRule, UnlessRule,
 };
 pub use self::processing::{ActivityRule, PartyRule, ProcessingRule, RecipientRule, TransferRule};
+pub use self::recording::{AuditorRule, RecordingMode, RecordingRule, WhenFull};
 use crate::document::text::{DayRange, Moment, PartitionRange, TimeOfDay, ZoneName};
 use crate::scan::custom::CheckDigit;
 
@@ -57,6 +59,9 @@ pub struct PolicyFile {
     /// Who is told of requests and decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<NotifyRule>,
+    /// Whose sessions are recorded, for replay. Nobody's, where nothing stands here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<RecordingRule>,
     /// What is declared of processing, for the record of Art. 30 GDPR; nothing is enforced by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processing: Option<ProcessingRule>,

@@ -135,7 +135,7 @@ impl Scope {
 }
 
 /// Who is meant.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Who {
     pub(crate) everyone: bool,
     pub(crate) principals: Vec<Named>,

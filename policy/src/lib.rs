@@ -7,6 +7,7 @@ pub mod document;
 pub mod file;
 pub mod identity;
 pub mod mask;
+pub mod recording;
 pub mod scan;
 pub mod schema;
 pub mod snapshot;

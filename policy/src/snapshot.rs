@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tidegate_core::words::{Operation, Principal, SessionId, Timestamp};
+use tidegate_core::words::{Direction, Operation, Principal, SessionId, Timestamp};
 
 use crate::authority::Standing;
 use crate::authority::rules::{Role, Rules};
@@ -192,7 +192,24 @@ impl Snapshot {
             rule
         });
         let holds = compiled.rules.holds.iter().filter(|rule| rule.holds_for(principal)).cloned();
-        View::new(self.version, compiled.on_unparseable, grants, masks.collect()).with_holds(holds.collect())
+        let view = View::new(self.version, compiled.on_unparseable, grants, masks.collect());
+        let view = view.with_holds(holds.collect());
+        match compiled.rules.recordings.iter().find(|rule| rule.records(principal)) {
+            Some(recording) => view.with_recording(recording.clone(), self.masked_for_readers(principal)),
+            None => view,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Topics whose records some rule masks for readers but not when `principal` writes them.
+    fn masked_for_readers(&self, principal: &Principal) -> Vec<Pattern> {
+        let open = |mask: &&Mask| {
+            let directions = &mask.rule.directions;
+            let on_its_way_in = directions.contains(&Direction::Produce) && mask.who.masks_for(principal);
+            directions.contains(&Direction::Fetch) && !on_its_way_in
+        };
+        self.compiled.masks.iter().filter(open).flat_map(|mask| mask.rule.topics.iter().cloned()).collect()
     }
 }
 

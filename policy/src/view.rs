@@ -18,6 +18,7 @@ use crate::document::text::PartitionRange;
 use crate::file::OnUnparseable;
 use crate::grant::{Grant, Kind, Operations, Pattern};
 use crate::mask::{MaskEntry, Operator};
+use crate::recording::RecordingRule;
 use crate::window::Span;
 
 /// Mask plans that a view remembers per direction; over it they are forgotten and compiled anew.
@@ -70,6 +71,10 @@ pub struct View {
     /// Whether a rule of `holds` is about first uses.
     holds_first_uses: bool,
     first_uses: FirstUses,
+    recording: Option<Arc<RecordingRule>>,
+    /// Topics whose records readers get masked in a way that the principal's own are not on their way in; only where
+    /// it is recorded.
+    masked_for_readers: Vec<Pattern>,
     plans: [RefCell<Plans>; 2],
     no_grant: Arc<str>,
     no_purpose: Arc<str>,
@@ -131,6 +136,8 @@ impl View {
             holds: Vec::new(),
             holds_first_uses: false,
             first_uses: FirstUses::default(),
+            recording: None,
+            masked_for_readers: Vec::new(),
             plans: Default::default(),
             no_grant: Arc::from("no grant"),
             no_purpose: Arc::from(""),
@@ -150,6 +157,23 @@ impl View {
             rule.matches(HeldKind::FirstProduce, None, None) || rule.matches(HeldKind::FirstConsume, None, None)
         };
         Self { holds_first_uses: holds.iter().any(first), holds, ..self }
+    }
+
+    pub(crate) fn with_recording(self, recording: Arc<RecordingRule>, masked_for_readers: Vec<Pattern>) -> Self {
+        Self { recording: Some(recording), masked_for_readers, ..self }
+    }
+
+    /// The rule by which the principal's sessions are recorded; `None` where they are not.
+    #[must_use]
+    pub fn recording(&self) -> Option<&Arc<RecordingRule>> {
+        self.recording.as_ref()
+    }
+
+    /// Whether a rule masks records of this topic for some readers that does not mask them when this principal
+    /// writes them. Only known of principals that are recorded.
+    #[must_use]
+    pub fn is_masked_for_readers(&self, topic: &str) -> bool {
+        self.masked_for_readers.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Whether any rule could make an operation of this principal wait. False costs nothing more.

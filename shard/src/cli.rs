@@ -36,6 +36,7 @@ pub mod report;
 pub mod scan;
 mod serve;
 mod service_account;
+mod session;
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
@@ -115,8 +116,8 @@ enum Command {
     Approval(Box<authority::At<authority::Approval>>),
     /// End a session, token, grant or principal now
     Revoke(Box<authority::At<authority::Revoke>>),
-    /// Open sessions
-    Session(Box<authority::At<authority::Session>>),
+    /// Open sessions, and recordings: list, show, replay
+    Session(Box<session::SessionAt>),
     /// Open something in an emergency, and review what was
     BreakGlass(Box<authority::At<authority::BreakGlass>>),
 }

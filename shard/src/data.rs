@@ -2,7 +2,7 @@
 //!
 //! [`accept`] → [`proxy_header`] → [`tls`] (and [`certificate`]) → [`greet`], [`sasl`],
 //! [`versions`] → frame and header (`tidegate_core`) → [`authorise`] → [`hold`] → [`records`] (scan, mask) →
-//! [`forward`] → [`response`] (scan, mask, [`addresses`]) → [`evidence`] → [`release`].
+//! [`forward`] → [`response`] (scan, mask, [`addresses`]) → [`evidence`] (and [`recording`], by rule) → [`release`].
 //!
 //! Around them: [`who`] is what every entry of a session says alike, [`connection`] pumps the sockets of one client, [`session`] is its state without
 //! I/O, [`connect`] and [`login`] make the upstream connection, [`stage`] is what stages pass to
@@ -21,6 +21,7 @@ pub mod greet;
 pub mod hold;
 pub mod login;
 pub mod proxy_header;
+pub mod recording;
 pub mod records;
 pub mod release;
 pub mod response;

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prost::Message as _;
+use tidegate_core::event::{Event, Kind as EventKind, peek_kind};
+
 use super::trust::Trust;
 use super::{Finding, Kind, Task, Wanted, place, root_of};
 use crate::format::{Damage, FrameType, Header, Seal};
@@ -30,6 +33,8 @@ pub(super) struct Checked {
     pub(super) keys: Vec<(u64, usize)>,
     pub(super) torn_bytes: u64,
     pub(super) findings: Vec<Finding>,
+    /// Its entries about recordings.
+    pub(super) recordings: Vec<(u64, Event)>,
 }
 
 /// A check under way.
@@ -98,6 +103,11 @@ pub(super) fn check(task: &Task, shard: u32, trust: &Trust, done: &AtomicU64) ->
         match step {
             Step::Frame(frame) if frame.kind == FrameType::Event => {
                 let next = frame.next_sequence();
+                if peek_kind(frame.body) == Some(EventKind::Recording as i32)
+                    && let Ok(event) = Event::decode(frame.body)
+                {
+                    check.checked.recordings.push((frame.sequence, event));
+                }
                 check.offsets.push_back(start);
                 check.tree.push(leaf_hash(reader.raw()));
                 check.checked.end = next;

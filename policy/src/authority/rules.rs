@@ -6,6 +6,7 @@ use tidegate_core::words::{Principal, Timestamp};
 
 use crate::file::{ConfigChange, HeldKind, NotifyRule, OperationRule, ResourceRule, RolesRule, UnlessRule};
 use crate::grant::{Operations, Pattern, Scope, Who};
+use crate::recording::RecordingRule;
 
 /// Everything that the policy says about authority.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub(crate) struct Rules {
     pub(crate) break_glass: Vec<BreakGlassRule>,
     pub(crate) roles: Roles,
     pub(crate) notify: Vec<NotifyRule>,
+    pub(crate) recordings: Vec<Arc<RecordingRule>>,
 }
 
 /// Who may ask for which grants.

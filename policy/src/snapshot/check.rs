@@ -12,6 +12,7 @@ use crate::file::{
 use crate::grant::Kind;
 
 mod masks;
+mod recordings;
 
 /// Longest topic name that a broker takes (`org.apache.kafka.common.internals.Topic`).
 const TOPIC_NAME_CHARS_MAX: usize = 249;
@@ -32,6 +33,7 @@ pub(super) fn problems(file: &Parsed<PolicyFile>) -> Vec<Problem> {
         checks.mask(&join_index("masks", index), mask);
     }
     checks.authority();
+    checks.recordings();
     checks.problems
 }
 

@@ -7,6 +7,7 @@ use crate::authority::rules::{Approvers, Automatic, BreakGlassRule, HoldRule, Re
 use crate::document::text::Duration;
 use crate::file::{self, Except, PolicyFile};
 use crate::grant::{Operations, Who};
+use crate::recording::{RecordingRule, auditor_key};
 
 /// The rules of a file that passed the checks.
 pub(super) fn compile(policy: &PolicyFile) -> Rules {
@@ -16,6 +17,7 @@ pub(super) fn compile(policy: &PolicyFile) -> Rules {
         break_glass: policy.break_glass.iter().map(break_glass).collect(),
         roles: Roles::new(&policy.roles, some),
         notify: policy.notify.clone(),
+        recordings: policy.recordings.iter().map(|rule| Arc::new(recording(rule))).collect(),
     }
 }
 
@@ -65,6 +67,21 @@ fn break_glass(rule: &file::BreakGlassRule) -> BreakGlassRule {
         operations: rule.operations.clone(),
         duration_millis_max: rule.duration_max.as_millis(),
         review_millis: rule.review_within.as_millis(),
+    }
+}
+
+fn recording(rule: &file::RecordingRule) -> RecordingRule {
+    let key = |auditor: &file::AuditorRule| Some((auditor.name.clone(), auditor_key(&auditor.key)?));
+    RecordingRule {
+        name: rule.name.as_str().into(),
+        mode: rule.mode,
+        session_bytes_max: rule.session_bytes_max.0,
+        keep_millis: rule.keep.as_millis(),
+        when_full: rule.when_full,
+        auditors: rule.auditors.iter().filter_map(key).collect(),
+        who: who(&rule.principals, &rule.groups, rule.everyone),
+        except: rule.except.as_ref().map_or_else(Who::default, some),
+        topics: rule.topics.as_ref().map(|topics| topics.iter().map(pattern).collect()),
     }
 }
 

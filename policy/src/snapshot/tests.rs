@@ -6,6 +6,7 @@ use tidegate_core::words::{DataClass, Direction, Operation, Principal, Resource,
 
 use super::*;
 use crate::mask::Operator;
+use crate::recording::{RecordingMode, WhenFull};
 
 const EXAMPLE: &str = include_str!("../../../deploy/policy.example.yaml");
 
@@ -452,4 +453,73 @@ fn a_policy_without_rules_about_authority_allows_nothing_of_it() {
     let policy = Snapshot::read("version: 1\n", "policy.yaml", 1).unwrap();
     let anna = principal("idp", "anna", &["admin", "analysts"]);
     assert!(policy.roles(&anna).is_empty() && policy.notify().is_empty() && !policy.view(&anna).has_holds());
+}
+
+#[test]
+fn recordings_go_by_the_first_rule_that_names_the_principal() {
+    let key = format!("tidegate-auditor:{}A=", "A".repeat(42));
+    let text = format!(
+        "
+version: 1
+recordings:
+  - name: machines
+    groups: [machines]
+    except: {{principals: [quiet]}}
+    mode: headers
+    topics: [{{prefix: orders}}]
+  - name: suspects
+    principals: [eve]
+    mode: originals
+    session_bytes_max: 1MiB
+    keep: 3d
+    when_full: close
+    auditors: [{{name: dpo, key: \"{key}\"}}]
+  - {{name: rest, everyone: true}}
+"
+    );
+    let policy = Snapshot::read(&text, "policy.yaml", 1).unwrap();
+    let rule = |name: &str, groups: &[&str]| policy.view(&principal("idp", name, groups)).recording().cloned().unwrap();
+    assert_eq!(&*rule("m1", &["machines"]).name, "machines");
+    assert!(rule("m1", &["machines"]).names_topic("orders-eu") && !rule("m1", &["machines"]).names_topic("hr"));
+    assert_eq!(&*rule("quiet", &["machines"]).name, "rest");
+    let eve = rule("eve", &[]);
+    assert_eq!((eve.mode, eve.session_bytes_max, eve.keep_millis), (RecordingMode::Originals, 1 << 20, 259_200_000));
+    assert_eq!((eve.when_full, eve.auditors.len(), eve.is_of_topics()), (WhenFull::Close, 1, false));
+    assert_eq!(rule("bob", &[]).mode, RecordingMode::Masked);
+    let none = Snapshot::read("version: 1", "policy.yaml", 1).unwrap();
+    assert!(none.view(&principal("idp", "eve", &[])).recording().is_none());
+
+    let wrong = problems(&format!(
+        "
+version: 1
+recordings:
+  - {{name: a, everyone: true, mode: originals}}
+  - {{name: a, mode: masked, auditors: [{{name: x, key: \"{key}\"}}], keep: 0s}}
+  - name: b
+    principals: [p]
+    mode: originals
+    session_bytes_max: 1KiB
+    topics: [\"a*\"]
+    auditors: [{{name: x, key: \"tidegate-auditor-secret:AAAA\"}}, {{name: x, key: ssh-rsa}}]
+"
+    ));
+    let expected = [
+        ("recordings[0]", "originals are sealed"),
+        ("recordings[1]", "is for nobody"),
+        ("recordings[1]", "never decides"),
+        ("recordings[1].name", "is also the name of recordings[0]"),
+        ("recordings[1].auditors", "only `mode: originals` is sealed"),
+        ("recordings[1].keep", "from 1s"),
+        ("recordings[2]", "never decides"),
+        ("recordings[2].topics[0]", "`*` is no pattern"),
+        ("recordings[2].session_bytes_max", "64KiB at least"),
+        ("recordings[2].auditors[0].key", "is a secret key"),
+        ("recordings[2].auditors[1].key", "is no public key"),
+        ("recordings[2].auditors[1]", "repeats the name"),
+    ];
+    for (path, words) in expected {
+        let found = wrong.iter().any(|problem| problem.contains(path) && problem.contains(words));
+        assert!(found, "{path}: {words} in {wrong:#?}");
+    }
+    assert_eq!(wrong.len(), expected.len(), "{wrong:#?}");
 }

@@ -165,6 +165,8 @@ pub enum Kind {
     Retention,
     /// An index of subjects was made.
     SubjectIndex,
+    /// A recording of a session began, grew, ended, was cut, removed or watched.
+    Recording,
 }
 
 impl Kind {
@@ -190,6 +192,7 @@ impl Kind {
             Self::EvidenceKey => event::Kind::EvidenceKey,
             Self::Retention => event::Kind::Retention,
             Self::SubjectIndex => event::Kind::SubjectIndex,
+            Self::Recording => event::Kind::Recording,
         }) as i32
     }
 }

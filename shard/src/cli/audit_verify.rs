@@ -16,6 +16,7 @@ use clap::ValueEnum;
 use tidegate_audit::anchor::split_notes;
 use tidegate_audit::keys::{VERIFIER_FILE, read_verifier_keys};
 use tidegate_audit::note::VerifierKey;
+use tidegate_audit::recording::check::Recordings;
 use tidegate_audit::verify::{Options, Progress, Report, Verdict, verify};
 
 /// How often the progress bar is drawn.
@@ -111,7 +112,7 @@ fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     };
     let json = serde_json::json!({
         "verdict": verdict, "unsealed_entries": tail, "shards": report.shards, "findings": report.findings,
-        "key_rotations": report.rotations,
+        "key_rotations": report.rotations, "recordings": report.recordings,
     });
     writeln!(out, "{json}")
 }
@@ -145,6 +146,20 @@ fn write_text(report: &Report, options: &Options, beside: bool, took: Duration, 
                 shard.removed_segments, shard.removed_entries
             )?;
         }
+    }
+    let Recordings { files, chunks, uncovered, unknown, removed } = report.recordings;
+    if files + removed > 0 {
+        write!(out, "  recordings: {files} with {chunks} chunks that entries speak of")?;
+        for (count, what) in [
+            (uncovered, "chunks at ends that no entry covers yet"),
+            (unknown, "whose entries retention removed"),
+            (removed, "removed in their time"),
+        ] {
+            if count > 0 {
+                write!(out, "; {count} {what}")?;
+            }
+        }
+        writeln!(out)?;
     }
     if report.rotations > 0 {
         writeln!(out, "  {} rotations of the signing key, each signed with the old and the new one", report.rotations)?;

@@ -1,4 +1,4 @@
-//! `tidegate grant|approval|revoke|session|break-glass`: the admin API from the command line.
+//! `tidegate grant|approval|revoke|break-glass`, and the open sessions: the admin API from the command line.
 
 use std::io::Write as _;
 
@@ -205,12 +205,6 @@ pub(super) enum Revoke {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Session {
-    /// List open sessions: yours, or all with a role
-    List(ListPageArgs),
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum BreakGlass {
     /// Open something for yourself in an emergency; everybody is told, and another reviews it
     Open {
@@ -299,28 +293,27 @@ impl At<Revoke> {
     }
 }
 
-impl At<Session> {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let Session::List(page) = self.command;
-        let (list, json): (Page<SessionView>, _) =
-            self.server.call(&Method::GET, &["v1", "sessions"], &page.query(), None::<&Value>)?;
-        self.server.show(&json, |out| {
-            let row = |session: &SessionView| {
-                let broker = session.broker.map_or_else(|| "any".to_owned(), |broker| broker.to_string());
-                vec![
-                    session.id.clone(),
-                    session.principal.name.clone(),
-                    session.client_address.clone(),
-                    session.listener.clone(),
-                    broker,
-                    session.since.clone(),
-                ]
-            };
-            let rows: Vec<_> = list.items.iter().map(row).collect();
-            table(out, &["SESSION", "PRINCIPAL", "CLIENT", "LISTENER", "BROKER", "SINCE"], &rows)?;
-            more(out, list.next.as_deref())
-        })
-    }
+/// Lists the open sessions.
+pub(super) fn sessions(server: &Server, page: &ListPageArgs) -> Result<(), Failure> {
+    let (list, json): (Page<SessionView>, _) =
+        server.call(&Method::GET, &["v1", "sessions"], &page.query(), None::<&Value>)?;
+    server.show(&json, |out| {
+        let row = |session: &SessionView| {
+            let broker = session.broker.map_or_else(|| "any".to_owned(), |broker| broker.to_string());
+            vec![
+                session.id.clone(),
+                session.principal.name.clone(),
+                session.client_address.clone(),
+                session.listener.clone(),
+                broker,
+                session.recorded.clone().unwrap_or_else(|| "no".to_owned()),
+                session.since.clone(),
+            ]
+        };
+        let rows: Vec<_> = list.items.iter().map(row).collect();
+        table(out, &["SESSION", "PRINCIPAL", "CLIENT", "LISTENER", "BROKER", "RECORDED", "SINCE"], &rows)?;
+        more(out, list.next.as_deref())
+    })
 }
 
 impl At<BreakGlass> {
@@ -423,8 +416,13 @@ impl RequestArgs {
 }
 
 impl ListPageArgs {
-    fn query(self) -> ListPage {
-        ListPage { principal: self.principal, limit: Some(self.limit), after: self.after }
+    fn query(&self) -> ListPage {
+        ListPage { principal: self.principal.clone(), limit: Some(self.limit), after: self.after.clone() }
+    }
+
+    /// The principal that is meant.
+    pub(super) fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
     }
 }
 
@@ -453,8 +451,8 @@ fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-type Written = std::io::Result<()>;
-type Out<'a> = std::io::StdoutLock<'a>;
+pub(super) type Written = std::io::Result<()>;
+pub(super) type Out<'a> = std::io::StdoutLock<'a>;
 
 fn more(out: &mut Out<'_>, next: Option<&str>) -> Written {
     match next {

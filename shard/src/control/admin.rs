@@ -27,6 +27,7 @@ mod operator;
 pub mod problem;
 mod questions;
 mod rate;
+mod recordings;
 pub mod requests;
 mod revocations;
 mod route;
@@ -113,6 +114,7 @@ fn routes() -> Vec<Route> {
         callbacks::routes(),
         questions::routes(),
         erasures::routes(),
+        recordings::routes(),
     ];
     chapters.into_iter().flatten().collect()
 }

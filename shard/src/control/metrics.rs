@@ -145,6 +145,8 @@ const COUNTS: &[Count] = &[
     ("evidence_written_bytes", "Bytes of evidence written", |m| m.evidence_bytes.get()),
     ("evidence_errors", "Group commits that failed", |m| m.evidence_errors.get()),
     ("evidence_shed", "Entries given up because they could not be written", |m| m.evidence_shed.get()),
+    ("recordings_cut", "Recordings of sessions that were cut", |m| m.recordings_cut.get()),
+    ("recordings_bytes", "Bytes of recordings written", |m| m.recordings_bytes.get()),
     ("evidence_segments_removed", "Segments removed by retention", |m| m.evidence_removed.get()),
 ];
 
@@ -155,6 +157,7 @@ const LEVELS: &[Level] = &[
     ("requests_waiting_for_approval", "Requests that wait for an approver now", |m| m.held_now.get()),
     ("evidence_pending_bytes", "Bytes of evidence that wait for being written", |m| m.evidence_pending_bytes.get()),
     ("evidence_failing", "1 while evidence cannot be written", |m| m.evidence_failing.get()),
+    ("recordings_open", "Recordings of sessions under way now", |m| m.recordings_open.get()),
     ("evidence_segments_held", "Segments that are old enough but under a legal hold", |m| m.evidence_held.get()),
 ];
 

@@ -152,7 +152,8 @@ impl Connection {
         }
         let deadline = self.session.deadline(&self.shard, now);
         // While something is held or the upstream is being found, every tick is looked at.
-        if self.session.held.is_some() { now } else { deadline }
+        let waits = self.session.held.is_some() || self.session.waits_for_recorder(&self.shard);
+        if waits { now } else { deadline }
     }
 
     fn check_deadlines(&mut self, now: Timestamp) {

@@ -93,6 +93,12 @@ impl Evidence {
         }
     }
 
+    /// The sequence number of the entry that was appended last.
+    #[must_use]
+    pub fn appended_sequence(&self) -> u64 {
+        self.log.borrow().next_sequence().saturating_sub(1)
+    }
+
     /// Begins a connection's turn.
     pub fn begin_turn(&self) -> Turn<'_> {
         self.in_turn.set(true);

@@ -90,8 +90,12 @@ impl Session {
         self.decide(shard, request, handling, started, now, attempt);
     }
 
-    /// Checks that the token and at least one grant still hold; closes where they do not.
+    /// Checks that the token and at least one grant still hold, and that what must be recorded can be; closes where
+    /// not.
     pub(super) fn still_authorised(&mut self, shard: &Shard, now: Timestamp) -> bool {
+        if self.refuse_unrecorded(shard, now) {
+            return false;
+        }
         if self.expires.is_some_and(|expires| expires <= now) {
             let reason = "the token has expired and the client did not authenticate anew".to_owned();
             self.refuse(shard, Refusal::Expired, reason, now);
@@ -154,7 +158,7 @@ impl Session {
         }
     }
 
-    fn carry_out(&mut self, shard: &Shard, request: Request, verdict: Verdict, exchange: Exchange, now: Timestamp) {
+    fn carry_out(&mut self, shard: &Shard, request: Request, verdict: Verdict, mut exchange: Exchange, now: Timestamp) {
         let version = request.version();
         match verdict {
             Verdict::Forward => self.send_upstream(shard, request.frame.clone(), &request, version, None, exchange),
@@ -176,8 +180,11 @@ impl Session {
                     Some(body) => header::with_body(&request.frame, request.header.body_start, &body),
                     None => request.frame.clone(),
                 };
+                self.capture(&request, Some(&frame), &mut exchange);
                 self.record(shard, &exchange, 0, now);
-                self.to_upstream.push(frame, 0);
+                if !self.refuse_unrecorded(shard, now) {
+                    self.to_upstream.push(frame, 0);
+                }
             }
             Verdict::Resolve(ids) => self.resolve(shard, request, ids, exchange, now),
             Verdict::Again(decide) => {
@@ -192,9 +199,23 @@ impl Session {
     }
 
     /// Queues the gateway's own answer in the client's order.
-    pub(super) fn answer(&mut self, shard: &Shard, request: &Request, body: &[u8], exchange: Exchange, now: Timestamp) {
+    pub(super) fn answer(
+        &mut self,
+        shard: &Shard,
+        request: &Request,
+        body: &[u8],
+        mut exchange: Exchange,
+        now: Timestamp,
+    ) {
         let frame = answer_frame(request, body);
+        self.capture(request, None, &mut exchange);
+        if let Some(capture) = &mut exchange.capture {
+            capture.leaves(&frame);
+        }
         let sequence = self.record(shard, &exchange, frame.len(), now);
+        if self.refuse_unrecorded(shard, now) {
+            return;
+        }
         self.pending.push_back(Pending::Answered { frame, sequence });
     }
 
@@ -205,8 +226,9 @@ impl Session {
         request: &Request,
         upstream_version: i16,
         respond: Option<Box<dyn Respond>>,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) {
+        self.capture(request, Some(&frame), &mut exchange);
         self.pending.push_back(Pending::Upstream(Box::new(InFlight {
             counted: Counted::new(&shard.metrics),
             correlation_id: request.header.correlation_id,

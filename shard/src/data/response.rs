@@ -88,6 +88,9 @@ impl Session {
             self.record(shard, &in_flight.exchange, 0, now);
             return;
         }
+        if let Some(capture) = &mut in_flight.exchange.capture {
+            capture.came(&frame);
+        }
         let frame = match in_flight.respond.take() {
             None => frame,
             Some(respond) => {
@@ -112,8 +115,13 @@ impl Session {
             }
         };
         shard.publish_addresses(self.listener);
+        if let Some(capture) = &mut in_flight.exchange.capture {
+            capture.leaves(&frame);
+        }
         let sequence = self.record(shard, &in_flight.exchange, frame.len(), now);
-        self.to_client.push(frame, sequence);
+        if !self.refuse_unrecorded(shard, now) {
+            self.to_client.push(frame, sequence);
+        }
     }
 
     /// Moves the gateway's own answers that are at the head of the queue to the client.

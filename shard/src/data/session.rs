@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use tidegate_policy::view::View;
 use super::certificate;
 use super::greet;
 use super::hold::{FirstUses, Waiting};
+use super::recording::{Capture, Recording, Said};
 use super::records::FetchSessions;
 use super::release::Outbox;
 use super::sasl::SaslServer;
@@ -124,6 +126,8 @@ pub struct Exchange {
     pub policy_version: u64,
     /// What the stages learned.
     pub draft: Draft,
+    /// What is kept of it for the session's recording.
+    pub capture: Option<Box<Capture>>,
 }
 
 impl Exchange {
@@ -137,6 +141,7 @@ impl Exchange {
             request_bytes: request.frame.len() as u64,
             policy_version: view.version(),
             draft: Draft::default(),
+            capture: None,
         }
     }
 }
@@ -208,6 +213,10 @@ pub struct Session {
     pub first: FirstUses,
     /// Requests whose responses have not left.
     pub pending: VecDeque<Pending>,
+    /// The recording, where a rule wants one.
+    pub recording: Option<Rc<Recording>>,
+    /// Recordings begun.
+    pub recording_parts: u32,
     /// The fetch sessions of this connection.
     pub fetches: FetchSessions,
     /// The session began, and its end is to be written.
@@ -284,6 +293,8 @@ impl Session {
             hold: None,
             first: FirstUses::default(),
             pending: VecDeque::new(),
+            recording: None,
+            recording_parts: 0,
             fetches: FetchSessions::default(),
             started: false,
             last_active: now,
@@ -364,6 +375,7 @@ impl Session {
             (self.had_grant, self.grants_end) = (true, Some(now));
         }
         self.principal = Some(principal);
+        self.follow_recording(shard, now);
         self.expires = expires;
         if self.phase == Phase::Greeting {
             self.phase = Phase::Connecting;
@@ -392,6 +404,7 @@ impl Session {
             expires: self.expires,
             token_id: self.token_id.clone(),
             login: self.login_session.clone(),
+            recorded: self.recording.as_ref().map(|recording| recording.rule.name.clone()),
         };
         shard.shared.sessions.enter(shard.id, live);
     }
@@ -421,6 +434,7 @@ impl Session {
         let of_login = || policy.standing().session_revoked(self.login_session.as_deref()?);
         let revoked = revoked.or_else(of_login).map(str::to_owned);
         self.take_view(policy.view(principal), now);
+        self.follow_recording(shard, now);
         match revoked {
             Some(reason) => Right::Revoked(reason),
             None if had_grant && !self.had_grant => Right::Lost,
@@ -442,6 +456,7 @@ impl Session {
                     && self.to_upstream.bytes() < limits.queued_bytes_max as usize
                     && self.to_client.bytes() < limits.queued_bytes_max as usize
                     && !shard.evidence.is_full()
+                    && !self.waits_for_recorder(shard)
             }
         }
     }
@@ -477,6 +492,7 @@ impl Session {
         !self.is_releasing()
             && self.to_client.bytes() < shard.limits.queued_bytes_max as usize
             && !shard.evidence.is_full()
+            && !self.waits_for_recorder(shard)
     }
 
     /// Ends the connection after what is queued, and says why in log, metrics and evidence.
@@ -519,6 +535,7 @@ impl Session {
             self.fail(shard, failure, now);
         }
         self.abandon_hold(shard, now);
+        self.end_recording(shard, "the session ended", now);
         if std::mem::take(&mut self.started) {
             shard.shared.sessions.leave(shard.id, self.id);
             let mut event = self.event(Kind::SessionEnd, now);
@@ -583,11 +600,11 @@ impl Session {
         response_bytes: usize,
         now: Timestamp,
     ) -> u64 {
-        let Exchange { api, version, started, request_bytes, policy_version, draft } = exchange;
+        let Exchange { api, version, started, request_bytes, policy_version, draft, capture: _ } = exchange;
         let latency_micros = u64::try_from(now.0 - started.0).unwrap_or(0);
         count(&shard.metrics, *api, latency_micros, draft);
         let who = self.who.encoded(self);
-        shard.evidence.append(&ExchangeEntry {
+        let sequence = shard.evidence.append(&ExchangeEntry {
             who: &who,
             time_micros: now.0,
             api: api::name(*api),
@@ -605,7 +622,13 @@ impl Session {
             approval: &draft.approval,
             subjects: &draft.subjects,
             subjects_cut: draft.subjects_cut,
-        })
+        });
+        if let Some(recording) = &self.recording {
+            let (api, client_id) = (api::name(*api), &*self.client_id);
+            let said = Said { api, outcome: outcome as i32, response_bytes, latency_micros, client_id };
+            recording.take(shard, exchange, said, now);
+        }
+        sequence
     }
 
     /// Calls `stage` with everything it may consult.

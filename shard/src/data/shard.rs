@@ -25,6 +25,7 @@ use tidegate_policy::subject::SubjectKey;
 
 use super::addresses::Addresses;
 use super::evidence::{self, Evidence};
+use super::recording::{Recorder, recorder};
 use super::retention::Retention;
 use super::runtime::{self, Listener, ListenerStop, ShardThread};
 use super::topics::TopicIds;
@@ -50,6 +51,8 @@ pub struct Shard {
     pub metrics: Arc<ShardMetrics>,
     /// Its evidence.
     pub evidence: Rc<Evidence>,
+    /// What records sessions, where a rule wants that.
+    pub recorder: Recorder,
     /// The key of subjects' tags in it, where it has them.
     pub subjects: Option<SubjectKey>,
     /// Topic ids seen.
@@ -288,6 +291,7 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
     drain(&shard).await;
     drop(up);
     write_notices(&shard);
+    shard.recorder.finish(&shard).await;
     shard.note(Kind::Stop, Outcome::Allowed, "stopped");
     shard.evidence.stop();
     committing.await;
@@ -295,7 +299,8 @@ async fn run(id: usize, config: Arc<Config>, shared: Arc<Shared>, sockets: Socke
 }
 
 pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, opened: Opened) -> Shard {
-    let Opened { log, subjects } = opened;
+    let Opened { log, subjects, recorder } = opened;
+    let recorder = Recorder::new(&config, u32::try_from(id).unwrap_or(u32::MAX), recorder);
     let limits = config.limits.clone();
     let metrics = shared.shards[id].clone();
     let evidence =
@@ -325,6 +330,7 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, ope
         shared,
         metrics,
         evidence,
+        recorder,
         subjects,
     }
 }
@@ -332,6 +338,7 @@ pub(crate) fn new_shard(id: usize, config: Arc<Config>, shared: Arc<Shared>, ope
 /// A shard's evidence, opened.
 pub(crate) struct Opened {
     log: ShardLog,
+    recorder: recorder::Started,
     /// The key of subjects' tags, where it has them.
     subjects: Option<SubjectKey>,
 }
@@ -377,7 +384,15 @@ pub(crate) fn open_log(config: &Config, id: usize) -> anyhow::Result<Opened> {
         let kind = Kind::EvidenceKey as i32;
         log.append(&Event { time_micros: now.0, kind, detail, broker: -1, ..Event::default() });
     }
-    Ok(Opened { log, subjects })
+    if gap(&recovery).is_some() {
+        let recovered =
+            recorder::recovered(config, shard, now).context("recordings of the last run cannot be ended")?;
+        for event in recovered {
+            log.append(&event);
+        }
+    }
+    let recorder = recorder::Started::new(config, shard).context("the writer of recordings cannot be started")?;
+    Ok(Opened { log, recorder, subjects })
 }
 
 /// The key of subjects' tags; its secret is made on the first start.
@@ -443,6 +458,7 @@ async fn tick_until_draining(shard: &Rc<Shard>) {
         shard.evidence.tick(shard.id);
         index_sealed(shard);
         retention.tick(shard);
+        shard.recorder.tick(shard);
         let version = shard.policy_version();
         shard.wake(version != policy_version);
         policy_version = version;

@@ -133,11 +133,13 @@ pub enum Refusal {
     Internal = 10,
     /// Its session, token or principal was revoked.
     Revoked = 11,
+    /// It must be recorded and cannot be.
+    Unrecorded = 12,
 }
 
 impl Refusal {
     /// Every reason, in order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TooMany,
         Self::Tls,
         Self::ProxyHeader,
@@ -150,6 +152,7 @@ impl Refusal {
         Self::Draining,
         Self::Internal,
         Self::Revoked,
+        Self::Unrecorded,
     ];
 
     /// The name in metrics.
@@ -168,6 +171,7 @@ impl Refusal {
             Self::Draining => "draining",
             Self::Internal => "internal",
             Self::Revoked => "revoked",
+            Self::Unrecorded => "unrecorded",
         }
     }
 }
@@ -238,6 +242,12 @@ pub struct ShardMetrics {
     pub evidence_removed: Counter,
     /// Segments that are due but under a legal hold.
     pub evidence_held: Gauge,
+    /// Recordings under way now.
+    pub recordings_open: Gauge,
+    /// Recordings that were cut.
+    pub recordings_cut: Counter,
+    /// Bytes of recordings written.
+    pub recordings_bytes: Counter,
     /// Time from a request's last byte to its response's release.
     pub latency: Histogram,
     /// Time a group commit takes.

@@ -33,6 +33,8 @@ pub struct LiveSession {
     pub token_id: Option<Arc<str>>,
     /// The login session (`sid`) that the token is part of.
     pub login: Option<Arc<str>>,
+    /// The rule by which it was recorded when it authenticated last.
+    pub recorded: Option<Arc<str>>,
 }
 
 type Open = HashMap<SessionId, Arc<LiveSession>>;
@@ -94,6 +96,7 @@ mod tests {
     fn a_session_is_listed_from_its_login_to_its_end() {
         let sessions = Sessions::new(2);
         let session = |number: u128| LiveSession {
+            recorded: None,
             id: SessionId(uuid::Uuid::from_u128(number)),
             principal: Arc::new(Principal::anonymous()),
             client_address: Arc::from("127.0.0.1:1"),

@@ -34,6 +34,7 @@ mod pasted;
 mod ports;
 mod process;
 mod raw;
+mod recordings;
 mod records;
 mod revocation;
 mod saml;

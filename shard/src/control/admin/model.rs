@@ -499,6 +499,9 @@ pub struct SessionView {
     /// The broker's node id, where the connection is for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<i32>,
+    /// The rule by which it is recorded, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<String>,
     /// When it authenticated last.
     pub since: String,
     /// When it has to authenticate anew.
@@ -521,6 +524,7 @@ impl From<&LiveSession> for SessionView {
             client_id: session.client_id.to_string(),
             listener: session.listener.to_string(),
             broker: (session.broker >= 0).then_some(session.broker),
+            recorded: session.recorded.as_ref().map(ToString::to_string),
             since: rfc3339(session.since),
             expires: session.expires.and_then(until),
             token_id: session.token_id.as_ref().map(ToString::to_string),

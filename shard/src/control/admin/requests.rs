@@ -211,6 +211,24 @@ pub struct ErasureStep {
     pub outcome: String,
 }
 
+/// A look at a recording, by whoever can read its file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WatchedRecording {
+    /// The session's id.
+    #[schemars(length(min = 36, max = 36))]
+    pub session: String,
+    /// The part of its recording.
+    pub part: u32,
+    /// How: shown, replayed, replayed against a broker.
+    #[schemars(length(min = 1, max = 300))]
+    pub how: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 500))]
+    pub why: String,
+}
+
 /// What was asked of the evidence's files, by whoever can read them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -325,6 +325,7 @@ async fn revoking_a_connection_ends_what_it_was_opened_with() {
             groups: Vec::new(),
         };
         let session = LiveSession {
+            recorded: None,
             id: tidegate_core::words::SessionId(uuid::Uuid::from_u128(number)),
             principal: Arc::new(ann),
             client_address: "127.0.0.1:1".into(),

@@ -79,6 +79,19 @@ crash: deps ## Kill the gateway under load KILLS times (200), and lose power in 
 	TIDEGATE_POWER_LOSS_SEEDS=$(SEEDS) cargo test --package tidegate-audit --lib -- log::tests::faults
 	TIDEGATE_CRASH_KILLS=$(KILLS) cargo test --package tidegate --test gateway -- crash:: --nocapture
 
+.PHONY: bench-hyperscan
+bench-hyperscan: ## The scanner beside Hyperscan or Vectorscan, where its library (libhyperscan-dev) is installed
+	@echo '#include <hs/hs.h>' | $(CC) -E - >/dev/null 2>&1 || { \
+		echo "hs/hs.h is missing: apt-get install libhyperscan-dev or libvectorscan-dev" >&2; exit 1; }
+	mkdir -p $(OUT)/hyperscan
+	$(CC) -O2 -Wall -Wextra -o $(OUT)/hyperscan/compare bench/hyperscan/compare.c -lhs
+	for content in clean full; do \
+		cargo run --quiet --package tidegate-bench --example records -- $$content $(OUT)/hyperscan/$$content && \
+		echo "$$content records of 1 KB:" && \
+		$(OUT)/hyperscan/compare bench/hyperscan/patterns.txt $(OUT)/hyperscan/$$content; \
+	done
+	cargo bench --package tidegate-bench --bench scan -- scan-1k
+
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors
 	cargo fmt --all --check

@@ -63,7 +63,7 @@ fn compressed(criterion: &mut Criterion) {
     let limits = Limits::default();
     let mut inspector = Inspector::default();
     let entry = |class| MaskEntry::new(Target::Class(class), Operator::Redact, "redact");
-    let plan = MaskPlan::new(DataClass::ALL.into_iter().filter(|class| !class.is_by_field()).map(entry));
+    let plan = MaskPlan::new(DataClass::ALL.into_iter().filter(|class| !class.has_fields()).map(entry));
     for codec in [Codec::Lz4, Codec::Snappy, Codec::Zstd, Codec::Gzip] {
         let (batch, bytes) = payloads::batch(codec, Content::Clean);
         group.throughput(Throughput::Bytes(bytes));

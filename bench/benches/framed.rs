@@ -146,7 +146,7 @@ fn plan(paths: bool, classes: bool) -> MaskPlan {
         let selector = Selector::Path(Path::parse(text).expect("the path is good"));
         Target::Field(Arc::new(Field { selector, class: None, subject: None, text: (*text).into() }))
     });
-    let by_class = DataClass::ALL.into_iter().filter(|class| classes && !class.is_by_field()).map(Target::Class);
+    let by_class = DataClass::ALL.into_iter().filter(|class| classes && !class.has_fields()).map(Target::Class);
     let entry = |target| MaskEntry { framed: true, ..MaskEntry::new(target, Operator::Redact, "bench") };
     MaskPlan::new(by_path.chain(by_class).map(entry))
 }

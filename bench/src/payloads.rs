@@ -50,6 +50,35 @@ pub fn value(index: usize, content: Content) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Values of 1,000 to 1,100 bytes, of `bytes` in all at most: such an event, with a history behind it.
+#[must_use]
+pub fn kilobytes(bytes: usize, content: Content) -> Vec<Vec<u8>> {
+    let mut left = bytes;
+    let mut values = Vec::new();
+    for index in 0.. {
+        let mut value = value(index, content);
+        value.pop();
+        value.extend_from_slice(br#","history":["#);
+        for step in 0..4 {
+            let state = ["placed", "paid", "packed", "shipped"][step];
+            let entry = format!(
+                r#"{{"state":"{state}","at":"2026-03-0{}T08:{:02}:0{step}.250Z","by":"worker-{}","trace":"4bf92f3577b34da6a3ce{:012x}"}},"#,
+                step + 1,
+                index % 60,
+                index % 9,
+                index
+            );
+            value.extend_from_slice(entry.as_bytes());
+        }
+        value.pop();
+        value.extend_from_slice(b"]}");
+        let Some(rest) = left.checked_sub(value.len()) else { break };
+        left = rest;
+        values.push(value);
+    }
+    values
+}
+
 /// A batch of [`RECORDS`] such values, and how many bytes they have uncompressed.
 ///
 /// # Panics
@@ -77,6 +106,15 @@ mod tests {
     use tidegate_policy::mask::{MaskEntry, MaskPlan, Operator, Target};
 
     use super::*;
+
+    #[test]
+    fn kilobytes_are_about_that() {
+        let values = kilobytes(300_000, Content::Full);
+        let sizes: Vec<usize> = values.iter().map(Vec::len).collect();
+        assert!(sizes.iter().all(|size| (980..1150).contains(size)), "{sizes:?}");
+        assert!(sizes.iter().sum::<usize>() > 298_000);
+        assert!(values.iter().all(|value| serde_json::from_slice::<serde_json::Value>(value).is_ok()));
+    }
 
     #[test]
     fn contents_hold_what_their_names_say() {

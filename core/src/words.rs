@@ -303,15 +303,40 @@ pub enum DataClass {
     PersonName = 32,
     /// A postal address or a part of it. Found by field only.
     PostalAddress = 33,
-    /// A date of birth. Found by field only.
+    /// A date of birth: by the name of its field, or in digits behind a word that says so.
     DateOfBirth = 34,
-    /// A passport's number. Found by field only.
+    /// A passport's or identity card's number: by the name of its field, behind a word that says so, or
+    /// its machine-readable zone (ICAO 9303).
     Passport = 35,
+    /// An address of another cryptocurrency than Bitcoin, told by its check (Base58Check, Bech32, EIP-55).
+    CryptoAddress = 36,
+    /// Estonia: isikukood.
+    EeIsikukood = 37,
+    /// Lithuania: asmens kodas.
+    LtAsmensKodas = 38,
+    /// Latvia: personas kods.
+    LvPersonasKods = 39,
+    /// Slovenia and its neighbours: enotna matična številka občana (EMŠO, JMBG).
+    SiEmso = 40,
+    /// Hungary: társadalombiztosítási azonosító jel.
+    HuTaj = 41,
+    /// Greece: arithmós mitróou koinonikís asfálisis.
+    GrAmka = 42,
+    /// Ireland: Personal Public Service Number.
+    IePpsn = 43,
+    /// Iceland: kennitala.
+    IsKennitala = 44,
+    /// Luxembourg: matricule, the national identification number.
+    LuMatricule = 45,
+    /// Ukraine: registration number of the taxpayer's account card.
+    UaRnokpp = 46,
+    /// Türkiye: kimlik numarası.
+    TrKimlik = 47,
 }
 
 impl DataClass {
     /// Every class, in order of its number.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 48] = [
         Self::Email,
         Self::Phone,
         Self::PaymentCard,
@@ -348,11 +373,30 @@ impl DataClass {
         Self::PostalAddress,
         Self::DateOfBirth,
         Self::Passport,
+        Self::CryptoAddress,
+        Self::EeIsikukood,
+        Self::LtAsmensKodas,
+        Self::LvPersonasKods,
+        Self::SiEmso,
+        Self::HuTaj,
+        Self::GrAmka,
+        Self::IePpsn,
+        Self::IsKennitala,
+        Self::LuMatricule,
+        Self::UaRnokpp,
+        Self::TrKimlik,
     ];
 
     /// Whether data of this class is recognised by the field it stands in alone, never by itself.
     #[must_use]
     pub const fn is_by_field(self) -> bool {
+        matches!(self, Self::PersonName | Self::PostalAddress)
+    }
+
+    /// Whether a rule about this class means fields too whose names say that they hold it, whatever they
+    /// hold: nothing or little of it can be recognised by itself.
+    #[must_use]
+    pub const fn has_fields(self) -> bool {
         matches!(self, Self::PersonName | Self::PostalAddress | Self::DateOfBirth | Self::Passport)
     }
 
@@ -396,6 +440,18 @@ impl DataClass {
             Self::PostalAddress => "postal_address",
             Self::DateOfBirth => "date_of_birth",
             Self::Passport => "passport",
+            Self::CryptoAddress => "crypto_address",
+            Self::EeIsikukood => "ee_isikukood",
+            Self::LtAsmensKodas => "lt_asmens_kodas",
+            Self::LvPersonasKods => "lv_personas_kods",
+            Self::SiEmso => "si_emso",
+            Self::HuTaj => "hu_taj",
+            Self::GrAmka => "gr_amka",
+            Self::IePpsn => "ie_ppsn",
+            Self::IsKennitala => "is_kennitala",
+            Self::LuMatricule => "lu_matricule",
+            Self::UaRnokpp => "ua_rnokpp",
+            Self::TrKimlik => "tr_kimlik",
         }
     }
 }

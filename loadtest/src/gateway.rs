@@ -366,7 +366,7 @@ fn write_files(setup: &Setup<'_>, first_port: u16) -> anyhow::Result<()> {
 /// Everything on the load's topics and groups, and every class of personal data looked for: what is
 /// recognised by itself in the bytes, and with `names` what only the names of fields tell.
 fn policy(mask: bool, names: bool) -> String {
-    let classes = DataClass::ALL.iter().filter(|class| names || !class.is_by_field());
+    let classes = DataClass::ALL.iter().filter(|class| names || !class.has_fields());
     let classes: Vec<&str> = classes.map(|class| class.name()).collect();
     // Who is exempt gets the data as it is; it is looked for and counted all the same.
     let exempt = if mask { String::new() } else { format!("    except: {{groups: [{GROUP}]}}\n") };

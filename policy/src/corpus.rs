@@ -3,11 +3,15 @@
 //! It is what accuracy is measured on (`make accuracy`), and nothing of it is shared with the
 //! scanner: check digits are computed here from the definitions again, forwards (`values`), so that a
 //! mistake of a validator shows as a miss. Texts are built of templates in twelve European locales,
-//! of JSON, CSV and log lines (`words`); a third of the templates belongs to [`Part::Held`], which
-//! nobody looks at while validators and dictionaries are written.
+//! of JSON, CSV and log lines (`words`). Another seed, other forms of values and other texts (`held`)
+//! make [`Part::HeldOut`], which nobody looks at while validators and dictionaries are written.
 
+mod documents;
+mod held;
 mod random;
+mod registers;
 mod values;
+mod vat;
 mod words;
 
 use std::ops::Range;
@@ -32,13 +36,13 @@ pub enum Kind {
     Noise,
 }
 
-/// Which templates a sample is made of.
+/// Which forms and texts a sample is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Those that may be looked at when a miss is found.
-    Open,
+    Development,
     /// Those held out.
-    Held,
+    HeldOut,
 }
 
 /// A text and where data stands in it.
@@ -57,32 +61,75 @@ pub struct Sample {
 /// Samples of `class`: `count` of each kind, of one part, the same for the same seed.
 #[must_use]
 pub fn samples(class: DataClass, count: usize, part: Part, seed: u64) -> Vec<Sample> {
-    let stream = seed ^ (class as u64 + 1) << 32 ^ (part == Part::Held) as u64;
+    let stream = seed ^ (class as u64 + 1) << 32 ^ u64::from(part == Part::HeldOut);
     let mut random = Random::new(stream);
+    let (valid, near_miss, disguise): (ValueOf, ValueOf, DisguiseOf) = match part {
+        Part::Development => (values::valid, values::near_miss, disguise),
+        Part::HeldOut => (held::valid, held::near_miss, held::disguise),
+    };
     let mut samples = Vec::with_capacity(3 * count);
     for _ in 0..count {
-        let value = values::valid(class, &mut random);
+        let value = valid(class, &mut random);
         samples.push(placed(class, &value, &value.text, Kind::Positive, part, &mut random));
-        let missed = values::near_miss(class, &mut random);
+        let missed = near_miss(class, &mut random);
         samples.push(placed(class, &missed, &missed.text, Kind::NearMiss, part, &mut random));
-        let value = values::valid(class, &mut random);
+        let value = valid(class, &mut random);
         let disguised = disguise(class, &value.text, &mut random);
         samples.push(placed(class, &value, &disguised, Kind::Evasive, part, &mut random));
     }
     samples
 }
 
+/// As [`samples`], of telephone numbers as they are dialled at home, in the [`regions`].
+#[must_use]
+pub fn national_phones(count: usize, part: Part, seed: u64) -> Vec<Sample> {
+    let mut random = Random::new(seed ^ 0x0074_656c ^ u64::from(part == Part::HeldOut) << 32);
+    let class = DataClass::Phone;
+    let (separators, in_parentheses, disguise): (&[&str], bool, DisguiseOf) = match part {
+        Part::Development => (&[" ", "-", ""], false, disguise),
+        Part::HeldOut => (&[" ", "/", ".", "", " "], true, held::disguise),
+    };
+    let mut samples = Vec::with_capacity(3 * count);
+    for _ in 0..count {
+        let value = registers::national_phone(&mut random, separators, in_parentheses);
+        samples.push(placed(class, &value, &value.text, Kind::Positive, part, &mut random));
+        let missed = registers::no_phone(&mut random);
+        samples.push(placed(class, &missed, &missed.text, Kind::NearMiss, part, &mut random));
+        let value = registers::national_phone(&mut random, separators, in_parentheses);
+        let disguised = disguise(class, &value.text, &mut random);
+        samples.push(placed(class, &value, &disguised, Kind::Evasive, part, &mut random));
+    }
+    samples
+}
+
+/// The regions of [`national_phones`].
+#[must_use]
+pub fn regions() -> [&'static str; 12] {
+    registers::REGIONS
+}
+
 /// Texts without any data, as services write them.
 #[must_use]
-pub fn noise(count: usize, seed: u64) -> Vec<Sample> {
+pub fn noise(count: usize, part: Part, seed: u64) -> Vec<Sample> {
     let mut random = Random::new(seed ^ 0x006e_6f69_7365);
-    let sample = |_| Sample { text: words::noise(&mut random), labels: Vec::new(), class: None, kind: Kind::Noise };
+    let text = match part {
+        Part::Development => words::noise,
+        Part::HeldOut => held::noise,
+    };
+    let sample = |_| Sample { text: text(&mut random), labels: Vec::new(), class: None, kind: Kind::Noise };
     (0..count).map(sample).collect()
 }
 
+type ValueOf = fn(DataClass, &mut Random) -> Value;
+type DisguiseOf = fn(DataClass, &str, &mut Random) -> String;
+
 /// A text with `written`, which is `value`, in it.
 fn placed(class: DataClass, value: &Value, written: &str, kind: Kind, part: Part, random: &mut Random) -> Sample {
-    let (before, after) = words::around(class, value.needs_word, kind == Kind::Evasive, part, random);
+    let around = match part {
+        Part::Development => words::around,
+        Part::HeldOut => held::around,
+    };
+    let (before, after) = around(class, value.needs_word, kind == Kind::Evasive, random);
     let text = format!("{before}{written}{after}");
     let span = before.len()..before.len() + written.len();
     let labels = if kind == Kind::NearMiss { Vec::new() } else { vec![(class, span)] };

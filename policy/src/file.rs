@@ -308,8 +308,9 @@ pub struct MaskRule {
     #[serde(default, skip_serializing_if = "is_enforce")]
     pub mode: Mode,
     /// Which classes of data, wherever they stand: built-in ones, and those of the section `classes`.
-    /// `person_name`, `postal_address`, `date_of_birth` and `passport` are found by the names of
-    /// fields only (`lastName`, `Straße`), never in text.
+    /// `person_name` and `postal_address` are found by the names of fields only (`lastName`, `Straße`),
+    /// never in text; `date_of_birth` and `passport` both by these and in text, behind a word that
+    /// says what they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassName>,
     /// Which fields, whatever stands in them.
@@ -323,6 +324,21 @@ pub struct MaskRule {
     /// whose schema cannot be had cannot be parsed; see `on_unparseable`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema_registry: bool,
+    /// Regions (ISO 3166-1, two letters) whose telephone numbers are found as they are dialled at home too,
+    /// where a word before them says what they are: `[DE, AT]`. For the class `phone`; one rule's regions
+    /// count for all rules about the same records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phone_regions: Vec<String>,
+    /// How many levels of Base64 are opened to look for the rule's built-in classes; what hides something is
+    /// then masked whole. 0 opens none. The deepest of all rules about the same records counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 3))]
+    pub base64_depth: u8,
+    /// Values that are one value split across fields of a JSON document: each item gives their paths in
+    /// order. They are put together, and where data of the rule's built-in classes reaches over two or
+    /// more of them, all of these are masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<Vec<String>>,
     /// What happens to a finding.
     pub operator: OperatorRule,
     /// Whether record keys are masked as well. A masked key changes partitioning and compaction.
@@ -344,6 +360,11 @@ pub enum Mode {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_enforce(mode: &Mode) -> bool {
     *mode == Mode::Enforce
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(depth: &u8) -> bool {
+    *depth == 0
 }
 
 /// A class of data by its name.

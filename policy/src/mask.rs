@@ -9,7 +9,7 @@
 //!
 //! Reading order: this file, [`plan`], [`pass`], then `operate` (where bytes change), `value` (what
 //! a found value becomes) and [`key`]; of the fields [`path`], `automaton`, `names`, `fields`,
-//! `json`, `csv`; of records with a schema [`schema`], then `framed`.
+//! `json`, `csv`, [`split`]; of records with a schema [`schema`], then `framed`.
 //!
 //! Invariants: the plan is immutable; a record without findings costs no allocation; what was JSON
 //! is JSON afterwards, and what no rule names keeps its bytes; what was binary keeps its length.
@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use tidegate_core::words::DataClass;
 
+use crate::scan::Extras;
 use crate::scan::custom::CustomClass;
 
 mod automaton;
@@ -33,6 +34,7 @@ pub mod pass;
 pub mod path;
 pub mod plan;
 pub mod schema;
+pub mod split;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -43,6 +45,7 @@ pub use names::has_dictionary;
 pub use pass::MaskPass;
 pub use path::Path;
 pub use plan::MaskPlan;
+pub use split::Split;
 pub(crate) use value::canonical;
 
 /// What is done to a finding.
@@ -123,13 +126,14 @@ pub const fn can_generalise(class: DataClass) -> bool {
 #[must_use]
 pub const fn can_encrypt(class: DataClass) -> bool {
     use DataClass::{
-        ApiSecret, BtcAddress, DateOfBirth, Email, Ipv4, Ipv6, ItCodiceFiscale, Jwt, MacAddress, Passport, PersonName,
-        PostalAddress,
+        ApiSecret, BtcAddress, CryptoAddress, DateOfBirth, Email, Ipv4, Ipv6, ItCodiceFiscale, Jwt, MacAddress,
+        Passport, PersonName, PostalAddress,
     };
     !matches!(
         class,
         ApiSecret
             | BtcAddress
+            | CryptoAddress
             | DateOfBirth
             | Email
             | Ipv4
@@ -174,6 +178,8 @@ pub enum Target {
     Custom(Arc<CustomClass>),
     /// A field, whatever stands in it.
     Field(Arc<Field>),
+    /// Data that is split across fields.
+    Split(Arc<Split>),
 }
 
 /// A field that a rule names.
@@ -231,18 +237,22 @@ pub struct MaskEntry {
     pub csv: Option<Arc<CsvForm>>,
     /// Whether records may be in a schema registry's framing, and are then read by their schemas.
     pub framed: bool,
+    /// What is asked of the scanner beyond classes. That of all entries of a plan counts together.
+    pub extras: Extras,
 }
 
 impl MaskEntry {
     /// An entry for values, that masks.
     #[must_use]
     pub fn new(target: Target, operator: Operator, rule: impl Into<Arc<str>>) -> Self {
-        Self { target, operator, rule: rule.into(), keys: false, observes: false, csv: None, framed: false }
+        let extras = Extras::default();
+        Self { target, operator, rule: rule.into(), keys: false, observes: false, csv: None, framed: false, extras }
     }
 
     pub(crate) fn class(&self) -> Class<'_> {
         match &self.target {
             Target::Class(class) => Class::Known(*class),
+            Target::Split(split) => Class::Known(split.class),
             Target::Custom(class) => Class::Named(class.name()),
             Target::Field(field) => match &field.class {
                 Some(FieldClass::Known(class)) => Class::Known(*class),
@@ -277,6 +287,7 @@ impl MaskEntry {
     pub fn field(&self) -> &str {
         match &self.target {
             Target::Field(field) => &field.text,
+            Target::Split(split) => &split.text,
             Target::Class(_) | Target::Custom(_) => "",
         }
     }

@@ -10,29 +10,38 @@
 //! mapped back, so `alice\u0040example.com` hides nothing. Spans always count in the bytes as they
 //! came and never begin or end within an escape.
 //!
+//! What costs more than a look at a candidate is opt-in ([`Extras`]): national telephone numbers by
+//! region, and Base64.
+//!
 //! Reading order: this file, `prefilter`, `simd`, `normalise`, `context`, then the validators:
-//! `email`, `phone`, `number` (digits in groups: `card`, `national`, `spanish`, `nino`, `vat`),
-//! `iban`, `network`, `token` (long words). Callers know [`Scanner`], [`ClassSet`] and [`Finding`]
+//! `email`, `phone`, `region`, `number` (digits in groups: `card`, `national`, `spanish`, `nino`,
+//! `vat`), `birth`, `passport`, `iban`, `network`, `token` (long words), `crypto`, `encoded`. Callers know [`Scanner`], [`ClassSet`] and [`Finding`]
 //! only.
 
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::Arc;
 
 use tidegate_core::words::DataClass;
 
+mod birth;
 mod card;
 mod checksum;
 mod context;
+mod crypto;
 pub mod custom;
 mod email;
+pub mod encoded;
 mod iban;
 mod national;
 mod network;
 mod nino;
 mod normalise;
 mod number;
+mod passport;
 mod phone;
 mod prefilter;
+pub mod region;
 mod simd;
 mod spanish;
 #[cfg(test)]
@@ -40,16 +49,19 @@ mod tests;
 mod token;
 mod vat;
 
-pub(crate) use context::folded;
+pub(crate) use context::{folded, word_of};
 pub(crate) use normalise::normalised;
 
 use custom::CustomClass;
 use prefilter::{Candidates, Kind, Wanted};
+use region::Regions;
 
 /// Below it a finding is not reported, in per cent.
 pub const CONFIDENCE_MIN: u8 = 60;
 /// Disguises within disguises that are undone: `\u002540` is `%40` is `@`.
 const DISGUISES_MAX: usize = 3;
+/// Buffers of a [`Scanner`] that grew beyond are given back.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Personal data at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +99,8 @@ impl ClassSet {
         self.0 == 0
     }
 
-    /// The patterns that lead to its classes.
-    fn patterns(self, stops_at_disguise: bool) -> Wanted {
+    /// The patterns that lead to its classes, and to what is asked for besides.
+    fn patterns(self, extras: &Extras, stops_at_disguise: bool) -> Wanted {
         // The percent sign of a disguise is found with these.
         let mut wanted = Wanted { stops_at_disguise, ..Wanted::default() };
         wanted.insert(Kind::Special);
@@ -96,6 +108,12 @@ impl ClassSet {
             if self.0 & classes.0 != 0 {
                 wanted.insert(kind);
             }
+        }
+        if extras.regions.is_some() && self.contains(DataClass::Phone) {
+            wanted.insert(Kind::Number);
+        }
+        if extras.base64_depth > 0 {
+            wanted.insert(Kind::Word);
         }
         wanted
     }
@@ -131,10 +149,23 @@ const PATTERNS: [(Kind, ClassSet); 6] = {
                 CzRodneCislo,
                 RoCnp,
                 BgEgn,
+                DateOfBirth,
+                Passport,
+                EeIsikukood,
+                LtAsmensKodas,
+                LvPersonasKods,
+                SiEmso,
+                HuTaj,
+                GrAmka,
+                IePpsn,
+                IsKennitala,
+                LuMatricule,
+                UaRnokpp,
+                TrKimlik,
             ]),
         ),
-        (Kind::Head, set(&[Iban, UkNino])),
-        (Kind::Word, set(&[ItCodiceFiscale, FrNir, BtcAddress, ApiSecret, Jwt])),
+        (Kind::Head, set(&[Iban, UkNino, Passport])),
+        (Kind::Word, set(&[ItCodiceFiscale, FrNir, BtcAddress, CryptoAddress, Passport, ApiSecret, Jwt])),
         (Kind::Colon, set(&[Ipv6, MacAddress])),
         (Kind::Dash, set(&[MacAddress])),
         (Kind::Dated, set(&[FiHetu])),
@@ -167,9 +198,36 @@ pub fn scan(bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
     Scanner::default().scan(bytes, classes, findings);
 }
 
+/// What a rule asks for beyond classes; by default nothing, and then it costs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// Regions whose national telephone numbers are looked for, with the class of telephone numbers.
+    pub regions: Option<Arc<Regions>>,
+    /// How many levels of Base64 are opened, up to [`encoded::DEPTH_MAX`]; 0 opens none.
+    pub base64_depth: u8,
+}
+
+impl Extras {
+    /// All that any of them asks for.
+    #[must_use]
+    pub fn of_all<'e>(all: impl Iterator<Item = &'e Self> + Clone) -> Self {
+        let base64_depth = all.clone().map(|extras| extras.base64_depth).max().unwrap_or(0);
+        let mut regions: Vec<&Arc<Regions>> = all.filter_map(|extras| extras.regions.as_ref()).collect();
+        regions.dedup_by(|a, b| a.names() == b.names());
+        let regions = match regions[..] {
+            [] => None,
+            [one] => Some(one.clone()),
+            // They were compiled before, so their names are known.
+            _ => Regions::new(regions.iter().flat_map(|regions| regions.names().split(' '))).ok().map(Arc::new),
+        };
+        Self { regions, base64_depth: base64_depth.min(encoded::DEPTH_MAX) }
+    }
+}
+
 /// Scans, and keeps its buffers between calls.
 #[derive(Debug, Default)]
 pub struct Scanner {
+    extras: Extras,
     candidates: Candidates,
     text: Vec<u8>,
     /// Where each byte of `text`, and its end, stands in what was scanned.
@@ -177,21 +235,95 @@ pub struct Scanner {
     /// A second pair, for disguises within disguises.
     text_before: Vec<u8>,
     origins_before: Vec<u32>,
+    /// What may be Base64, where that is opened; what it hides, and who looks into it.
+    encoded: Vec<Range<usize>>,
+    plain: Vec<u8>,
+    inner: Option<Box<Scanner>>,
 }
 
 impl Scanner {
+    /// One that looks for more than classes.
+    #[must_use]
+    pub fn new(extras: Extras) -> Self {
+        Self { extras, ..Self::default() }
+    }
+
     /// As [`scan`].
     pub fn scan(&mut self, bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
         if classes.is_empty() {
             return;
         }
         let first = findings.len();
-        if pass(bytes, classes, &mut self.candidates, true, findings).is_err() {
+        self.encoded.clear();
+        if self.pass(Text::Given(bytes), classes, true, findings).is_err() {
             findings.truncate(first);
             self.scan_disguised(bytes, classes, findings);
         }
         if findings.len() > first + 1 {
             in_order(findings, first);
+        }
+        self.give_back();
+    }
+
+    /// Finds what is in a text, in no order, some of it twice.
+    fn pass(
+        &mut self,
+        text: Text<'_>,
+        classes: ClassSet,
+        stops_at_disguise: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Disguised> {
+        let Self { extras, candidates, text: own, encoded, .. } = self;
+        let bytes = match text {
+            Text::Given(bytes) => bytes,
+            Text::Own => own.as_slice(),
+        };
+        let wanted = classes.patterns(extras, stops_at_disguise);
+        let encoded = (extras.base64_depth > 0).then_some(encoded);
+        let mut sink = Sink { classes, findings, regions: extras.regions.as_deref(), encoded };
+        pass(bytes, &wanted, candidates, &mut sink)?;
+        if !self.encoded.is_empty() {
+            self.open(text, classes, findings);
+        }
+        Ok(())
+    }
+
+    /// Looks into what may be Base64: the whole of it is what it hides.
+    fn open(&mut self, text: Text<'_>, classes: ClassSet, findings: &mut Vec<Finding>) {
+        let Self { extras, text: own, encoded, plain, inner, .. } = self;
+        let bytes = match text {
+            Text::Given(bytes) => bytes,
+            Text::Own => own.as_slice(),
+        };
+        let inner = inner.get_or_insert_with(|| {
+            let extras = Extras { base64_depth: extras.base64_depth.saturating_sub(1), ..extras.clone() };
+            Box::new(Self::new(extras))
+        });
+        for span in encoded.drain(..) {
+            looks_at(span.len());
+            if !encoded::decode(bytes.get(span.clone()).unwrap_or_default(), plain) {
+                continue;
+            }
+            let first = findings.len();
+            inner.scan(plain, classes, findings);
+            for finding in &mut findings[first..] {
+                finding.span = span.clone();
+            }
+        }
+    }
+
+    /// Gives back what one large text made of the buffers.
+    fn give_back(&mut self) {
+        let Self { text, text_before, origins, origins_before, plain, .. } = self;
+        for buffer in [text, text_before, plain] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+        for buffer in [origins, origins_before] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
         }
     }
 
@@ -237,15 +369,16 @@ impl Scanner {
     fn scan_disguised(&mut self, bytes: &[u8], classes: ClassSet, findings: &mut Vec<Finding>) {
         let first = findings.len();
         if !normalise::normalise(bytes, &mut self.text, &mut self.origins) {
-            let _ = pass(bytes, classes, &mut self.candidates, false, findings);
+            let _ = self.pass(Text::Given(bytes), classes, false, findings);
             return;
         }
         for round in 1.. {
             let last = round == DISGUISES_MAX;
-            if pass(&self.text, classes, &mut self.candidates, !last, findings).is_ok() {
+            if self.pass(Text::Own, classes, !last, findings).is_ok() {
                 break;
             }
             findings.truncate(first);
+            self.encoded.clear();
             std::mem::swap(&mut self.text, &mut self.text_before);
             std::mem::swap(&mut self.origins, &mut self.origins_before);
             normalise::normalise(&self.text_before, &mut self.text, &mut self.origins);
@@ -260,6 +393,15 @@ impl Scanner {
     }
 }
 
+/// Which text a pass is over.
+#[derive(Clone, Copy)]
+enum Text<'a> {
+    /// What came.
+    Given(&'a [u8]),
+    /// What the scanner made of it.
+    Own,
+}
+
 /// The text holds a disguise; what was found so far is of no use.
 struct Disguised;
 
@@ -267,6 +409,9 @@ struct Disguised;
 struct Sink<'a> {
     classes: ClassSet,
     findings: &'a mut Vec<Finding>,
+    regions: Option<&'a Regions>,
+    /// Where what may be Base64 is noted, if it is to be opened.
+    encoded: Option<&'a mut Vec<Range<usize>>>,
 }
 
 impl Sink<'_> {
@@ -285,34 +430,76 @@ impl Sink<'_> {
 }
 
 /// Finds what is in `text`, in no order, some of it twice.
-fn pass(
-    text: &[u8],
-    classes: ClassSet,
-    candidates: &mut Candidates,
-    stops_at_disguise: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), Disguised> {
-    let wanted = classes.patterns(stops_at_disguise);
-    let mut sink = Sink { classes, findings };
+fn pass(text: &[u8], wanted: &Wanted, candidates: &mut Candidates, sink: &mut Sink<'_>) -> Result<(), Disguised> {
     let mut floors = Floors::default();
     let mut at = 0;
     while at < text.len() {
         candidates.clear();
-        at = simd::candidates(text, at, &wanted, candidates);
+        at = candidates_from(text, at, wanted, candidates);
         if candidates.disguised {
             return Err(Disguised);
         }
         for (kind, at) in candidates.iter() {
             if kind == Kind::Special && text[at] == b'%' {
-                if stops_at_disguise && normalise::is_percent(text, at) {
+                if wanted.stops_at_disguise && normalise::is_percent(text, at) {
                     return Err(Disguised);
                 }
             } else {
-                look(text, kind, at, &mut floors, &mut sink);
+                look(text, kind, at, &mut floors, sink);
             }
         }
     }
     Ok(())
+}
+
+/// Finds candidates with the best that the machine has; tests may ask for the plain way.
+#[inline]
+fn candidates_from(text: &[u8], at: usize, wanted: &Wanted, candidates: &mut Candidates) -> usize {
+    #[cfg(test)]
+    if PORTABLE.get() {
+        return prefilter::fill(text, at, wanted, candidates, prefilter::Portable);
+    }
+    simd::candidates(text, at, wanted, candidates)
+}
+
+#[cfg(test)]
+thread_local! {
+    static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `run` without instructions of our own choice.
+#[cfg(test)]
+fn portable<T>(run: impl FnOnce() -> T) -> T {
+    PORTABLE.set(true);
+    let result = run();
+    PORTABLE.set(false);
+    result
+}
+
+/// The bytes that validators look at, counted by tests that hold their work to be linear.
+#[cfg(test)]
+mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        static DONE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(bytes: usize) {
+        DONE.set(DONE.get() + bytes as u64);
+    }
+
+    pub(super) fn take() -> u64 {
+        DONE.replace(0)
+    }
+}
+
+/// Notes that so many bytes are looked at.
+#[inline(always)]
+fn looks_at(bytes: usize) {
+    #[cfg(test)]
+    work::add(bytes);
+    let _ = bytes;
 }
 
 /// How far what was found of some kinds of candidate reaches; none within it is looked at.
@@ -321,10 +508,12 @@ struct Floors {
     head: usize,
     word: usize,
     colon: usize,
+    encoded: usize,
 }
 
 /// Looks around the candidate that is completed at `at`.
 fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink<'_>) {
+    looks_at(1);
     let raise = |floor: &mut usize, end: Option<usize>| *floor = end.unwrap_or(0).max(*floor);
     match kind {
         Kind::Special if text[at] == b'@' => {
@@ -345,7 +534,19 @@ fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink
                 sink.note(DataClass::Phone, span, phone::CONFIDENCE);
             }
         }
-        Kind::Number => number::find(text, at.saturating_sub(6), sink),
+        Kind::Number => {
+            let start = at.saturating_sub(6);
+            if sink.wants(DataClass::DateOfBirth) {
+                birth::find(text, start, sink);
+            }
+            if sink.wants(DataClass::Passport) {
+                passport::find(text, start, sink);
+            }
+            if sink.regions.is_some() && sink.wants(DataClass::Phone) {
+                region::find(text, start, sink);
+            }
+            number::find(text, start, sink);
+        }
         Kind::Head if at >= floors.head => {
             let start = at.saturating_sub(3);
             if sink.wants(DataClass::Iban) {
@@ -354,8 +555,23 @@ fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink
             if sink.wants(DataClass::UkNino) {
                 nino::find(text, start + 2, sink);
             }
+            if sink.wants(DataClass::Passport) {
+                passport::find(text, at, sink);
+            }
         }
-        Kind::Word if at >= floors.word => raise(&mut floors.word, token::find(text, at.saturating_sub(13), sink)),
+        Kind::Word => {
+            let start = at.saturating_sub(13);
+            if start >= floors.encoded
+                && let Some(encoded) = &mut sink.encoded
+            {
+                let run = encoded::run(text, start, floors.encoded);
+                floors.encoded = run.end;
+                encoded.push(run);
+            }
+            if at >= floors.word {
+                raise(&mut floors.word, token::find(text, start, sink));
+            }
+        }
         Kind::Colon if at >= floors.colon => raise(&mut floors.colon, network::around_colon(text, at, sink)),
         Kind::Dash => {
             network::mac_with_dashes(text, at, sink);
@@ -363,7 +579,7 @@ fn look(text: &[u8], kind: Kind, at: usize, floors: &mut Floors, sink: &mut Sink
         Kind::Dated => {
             number::hetu(text, at.saturating_sub(9)..at + 1, sink);
         }
-        Kind::Head | Kind::Word | Kind::Colon => {}
+        Kind::Head | Kind::Colon => {}
     }
 }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tidegate_core::words::DataClass;
 
 use super::random::Random;
+use super::{documents, registers};
 
 /// A value as written, and whether a word must stand before it.
 pub(super) struct Value {
@@ -18,20 +19,20 @@ pub(super) struct Value {
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const ALNUM: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-fn alone(text: String) -> Value {
+pub(super) fn alone(text: String) -> Value {
     Value { text, needs_word: false }
 }
 
-fn with_word(text: String) -> Value {
+pub(super) fn with_word(text: String) -> Value {
     Value { text, needs_word: true }
 }
 
-fn text(digits: &[u32]) -> String {
+pub(super) fn text(digits: &[u32]) -> String {
     digits.iter().map(u32::to_string).collect()
 }
 
 /// The digits in groups of these lengths.
-fn grouped(digits: &[u32], lengths: &[usize], separator: &str) -> String {
+pub(super) fn grouped(digits: &[u32], lengths: &[usize], separator: &str) -> String {
     let mut rest = digits;
     let groups = lengths.iter().map(|length| {
         let (group, after) = rest.split_at(*length);
@@ -41,26 +42,26 @@ fn grouped(digits: &[u32], lengths: &[usize], separator: &str) -> String {
     groups.collect::<Vec<_>>().join(separator)
 }
 
-fn number(digits: &[u32]) -> u64 {
+pub(super) fn number(digits: &[u32]) -> u64 {
     digits.iter().fold(0, |number, digit| number * 10 + u64::from(*digit))
 }
 
-fn sum(digits: &[u32], weights: &[u32]) -> u32 {
+pub(super) fn sum(digits: &[u32], weights: &[u32]) -> u32 {
     digits.iter().zip(weights).map(|(digit, weight)| digit * weight).sum()
 }
 
-fn two(number: u64) -> [u32; 2] {
+pub(super) fn two(number: u64) -> [u32; 2] {
     [(number / 10 % 10) as u32, (number % 10) as u32]
 }
 
-fn luhn_digit(digits: &[u32]) -> u32 {
+pub(super) fn luhn_digit(digits: &[u32]) -> u32 {
     let doubled = |digit: u32| digit * 2 / 10 + digit * 2 % 10;
     let sum: u32 =
         digits.iter().rev().enumerate().map(|(at, digit)| if at % 2 == 0 { doubled(*digit) } else { *digit }).sum();
     (10 - sum % 10) % 10
 }
 
-fn mod_11_10_digit(digits: &[u32]) -> u32 {
+pub(super) fn mod_11_10_digit(digits: &[u32]) -> u32 {
     let mut product = 10;
     for digit in digits {
         let mut sum = (product + digit) % 10;
@@ -73,7 +74,7 @@ fn mod_11_10_digit(digits: &[u32]) -> u32 {
 }
 
 /// Repeats `make` until it makes something.
-fn until<T>(random: &mut Random, make: impl Fn(&mut Random) -> Option<T>) -> T {
+pub(super) fn until<T>(random: &mut Random, make: impl Fn(&mut Random) -> Option<T>) -> T {
     loop {
         if let Some(made) = make(random) {
             return made;
@@ -82,7 +83,7 @@ fn until<T>(random: &mut Random, make: impl Fn(&mut Random) -> Option<T>) -> T {
 }
 
 /// Day, month and two digits of the year.
-fn date(random: &mut Random) -> (u64, u64, u64) {
+pub(super) fn date(random: &mut Random) -> (u64, u64, u64) {
     (random.between(1, 28), random.between(1, 12), random.below(100))
 }
 
@@ -91,7 +92,7 @@ fn join(parts: &[&[u32]]) -> Vec<u32> {
 }
 
 /// The digits of a national number, check digit included.
-fn national(class: DataClass, random: &mut Random) -> Vec<u32> {
+pub(super) fn national(class: DataClass, random: &mut Random) -> Vec<u32> {
     let (day, month, year) = date(random);
     let (dd, mm, yy) = (two(day), two(month), two(year));
     until(random, |random| {
@@ -206,6 +207,9 @@ fn written(class: DataClass, digits: &[u32], random: &mut Random) -> Value {
 
 /// A value that is of `class`.
 pub(super) fn valid(class: DataClass, random: &mut Random) -> Value {
+    if let Some(value) = documents::valid(class, random).or_else(|| registers::valid(class, random)) {
+        return value;
+    }
     match class {
         DataClass::Email => alone(email(random)),
         DataClass::Phone => alone(phone(random)),
@@ -242,7 +246,7 @@ pub(super) fn valid(class: DataClass, random: &mut Random) -> Value {
             alone(format!("{}{number:07}{letter}", ["X", "Y", "Z"][first as usize]))
         }
         DataClass::FiHetu => alone(hetu(random)),
-        DataClass::EuVat => alone(vat(random)),
+        DataClass::EuVat => alone(super::vat::vat(random)),
         DataClass::UsSsn => {
             let area = until(random, |random| Some(random.between(1, 899)).filter(|area| *area != 666));
             let (group, serial) = (random.between(1, 99), random.between(1, 9999));
@@ -277,6 +281,9 @@ pub(super) fn valid(class: DataClass, random: &mut Random) -> Value {
 
 /// A value that almost is of `class`.
 pub(super) fn near_miss(class: DataClass, random: &mut Random) -> Value {
+    if let Some(value) = documents::near_miss(class, random).or_else(|| registers::near_miss(class, random)) {
+        return value;
+    }
     let value = valid(class, random).text;
     let last_changed = |value: &str| {
         let at = value.rfind(|character: char| character.is_ascii_digit()).unwrap_or(0);
@@ -508,56 +515,10 @@ fn hetu(random: &mut Random) -> String {
     format!("{day:02}{month:02}{year:02}{century}{serial:03}{check}")
 }
 
-fn vat(random: &mut Random) -> String {
-    let with_check = |mut digits: Vec<u32>, check: u32| {
-        digits.push(check);
-        text(&digits)
-    };
-    until(random, |random| {
-        let eight = [&[1 + random.below(9) as u32], &random.digits(7)[..]].concat();
-        let ten = [&[1 + random.below(9) as u32], &random.digits(9)[..]].concat();
-        let check = |weights: &[u32], digits: &[u32]| sum(digits, weights) % 11;
-        Some(match random.below(8) {
-            0 => format!("DE{}", with_check(eight.clone(), mod_11_10_digit(&eight))),
-            1 => format!("IT{}", with_check(ten.clone(), luhn_digit(&ten))),
-            2 => {
-                let siren = with_check(eight.clone(), luhn_digit(&eight));
-                let key = (12 + 3 * (siren.parse::<u64>().ok()? % 97)) % 97;
-                format!("FR{key:02}{siren}")
-            }
-            3 => {
-                let rest = check(&[9, 8, 7, 6, 5, 4, 3, 2], &eight);
-                format!("NL{}B{:02}", with_check(eight, Some(rest).filter(|rest| *rest != 10)?), random.between(1, 99))
-            }
-            4 => {
-                let nine = &ten[..9];
-                let rest = check(&[6, 5, 7, 2, 3, 4, 5, 6, 7], nine);
-                format!("PL{}", with_check(nine.to_vec(), Some(rest).filter(|rest| *rest != 10)?))
-            }
-            5 => {
-                let base = random.between(1_000_000, 9_999_999);
-                format!("BE0{base}{:02}", 97 - base % 97)
-            }
-            6 => {
-                let seven = &eight[..7];
-                let rest = (11 - check(&[7, 9, 10, 5, 8, 4, 2], seven)) % 11;
-                format!("FI{}", with_check(seven.to_vec(), Some(rest).filter(|rest| *rest != 10)?))
-            }
-            _ => {
-                let nine = &ten[..9];
-                format!("SE{}01", with_check(nine.to_vec(), luhn_digit(nine)))
-            }
-        })
-    })
-}
-
 fn bitcoin(random: &mut Random) -> String {
     let hash: Vec<u8> = (0..20).map(|_| random.below(256) as u8).collect();
     if random.below(2) == 0 {
-        let mut bytes = [&[[0u8, 5][random.below(2) as usize]], &hash[..]].concat();
-        let check = digest(&SHA256, digest(&SHA256, &bytes).as_ref());
-        bytes.extend_from_slice(&check.as_ref()[..4]);
-        return base58(&bytes);
+        return base58_checked(&[&[[0u8, 5][random.below(2) as usize]], &hash[..]].concat());
     }
     // Version 0 and the hash in groups of five bits.
     let bits: Vec<u8> = hash.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
@@ -579,6 +540,12 @@ fn bitcoin(random: &mut Random) -> String {
     values.extend((0..6).map(|at| sum >> (5 * (5 - at)) & 31));
     let alphabet = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
     format!("bc1{}", values.iter().map(|value| alphabet[*value as usize] as char).collect::<String>())
+}
+
+/// With four bytes of its double hash behind it.
+pub(super) fn base58_checked(payload: &[u8]) -> String {
+    let check = digest(&SHA256, digest(&SHA256, payload).as_ref());
+    base58(&[payload, &check.as_ref()[..4]].concat())
 }
 
 fn base58(bytes: &[u8]) -> String {

@@ -3,7 +3,6 @@
 
 use tidegate_core::words::DataClass;
 
-use super::Part;
 use super::random::Random;
 
 /// The locales of the free text.
@@ -47,20 +46,9 @@ const SENTENCES: [[&str; 3]; 12] = [
 ];
 
 /// Text before and after a value of `class`. In a text with an escape the value stands in JSON.
-pub(super) fn around(
-    class: DataClass,
-    needs_word: bool,
-    escaped: bool,
-    part: Part,
-    random: &mut Random,
-) -> (String, String) {
+pub(super) fn around(class: DataClass, needs_word: bool, escaped: bool, random: &mut Random) -> (String, String) {
     let words = context(class);
-    // A third of the words and of the sentences is held out.
-    let of_part = |random: &mut Random, count: usize| match part {
-        Part::Held => count - 1 - random.below((count as u64).div_ceil(3)) as usize,
-        Part::Open => random.below((count - count.div_ceil(3)).max(1) as u64) as usize,
-    };
-    let word = words[of_part(random, words.len())];
+    let word = words[random.below(words.len() as u64) as usize];
     let named = needs_word || random.below(3) == 0;
     let key = if named { word } else { random.pick(&["value", "ref", "data", "field_7", "note"]) };
     let key_as_code = key.replace([' ', '°', '.', '\''], "_");
@@ -74,7 +62,7 @@ pub(super) fn around(
         3 => (format!("<entry><{key_as_code}>"), format!("</{key_as_code}></entry>")),
         _ => {
             let locale = random.below(LOCALES.len() as u64) as usize;
-            let sentence = SENTENCES[locale][of_part(random, 3)];
+            let sentence = SENTENCES[locale][random.below(3) as usize];
             let word = if named { format!("{word}{}", random.pick(&[": ", " ", ":  "])) } else { String::new() };
             let (before, after) = sentence.split_once("{}").unwrap_or((sentence, ""));
             (before.replace("{w}", &word), after.to_owned())
@@ -86,7 +74,20 @@ pub(super) fn around(
 fn context(class: DataClass) -> &'static [&'static str] {
     match class {
         DataClass::Email => &["email", "E-Mail", "courriel"],
-        DataClass::Phone => &["phone", "Telefon", "téléphone"],
+        DataClass::Phone => &[
+            "phone",
+            "Telefon",
+            "téléphone",
+            "tel.",
+            "mobile",
+            "Mobil",
+            "telefono",
+            "telefoon",
+            "puhelin",
+            "tlf.",
+            "telefone",
+            "móvil",
+        ],
         DataClass::PaymentCard => &["card", "Kartennummer", "carte"],
         DataClass::Iban => &["iban", "IBAN", "Kontoverbindung"],
         DataClass::Ipv4 | DataClass::Ipv6 => &["ip", "client_ip", "remoteAddr"],
@@ -135,8 +136,61 @@ fn context(class: DataClass) -> &'static [&'static str] {
         DataClass::CzRodneCislo => &["rodné číslo", "rodneCislo", "RČ", "rodné č.", "rc", "birth_number"],
         DataClass::RoCnp => &["CNP", "cnp", "cod numeric personal", "CNP client", "codNumericPersonal", "clientCnp"],
         DataClass::BgEgn => &["ЕГН", "EGN", "egn", "ЕГН на клиента", "egnNumber", "clientEgn"],
+        DataClass::CryptoAddress => &["wallet", "eth_address", "payout"],
+        DataClass::EeIsikukood => &["isikukood", "Isikukood", "isikukoodi number"],
+        DataClass::LtAsmensKodas => &["asmens kodas", "asmensKodas", "asm. kodas"],
+        DataClass::LvPersonasKods => &["personas kods", "personas_kods", "pers. kods"],
+        DataClass::SiEmso => &["EMŠO", "emso", "JMBG", "matični broj"],
+        DataClass::HuTaj => &["TAJ szám", "TAJ", "taj_szam"],
+        DataClass::GrAmka => &["ΑΜΚΑ", "amka", "AMKA"],
+        DataClass::IePpsn => &["PPS number", "PPSN", "ppsNo"],
+        DataClass::IsKennitala => &["kennitala", "kt", "Kennitala"],
+        DataClass::LuMatricule => &["matricule", "numéro matricule", "Matrikelnummer"],
+        DataClass::UaRnokpp => &["РНОКПП", "ІПН", "rnokpp"],
+        DataClass::TrKimlik => &["T.C. Kimlik No", "TCKN", "kimlik_no"],
+        DataClass::DateOfBirth => &[
+            "Geburtsdatum",
+            "geb.",
+            "geboren am",
+            "date of birth",
+            "DOB",
+            "birthDate",
+            "date de naissance",
+            "né le",
+            "née le",
+            "fecha de nacimiento",
+            "nacido el",
+            "data di nascita",
+            "nato il",
+            "data de nascimento",
+            "geboortedatum",
+            "data urodzenia",
+            "datum narození",
+            "nar.",
+            "fødselsdato",
+            "født",
+            "födelsedatum",
+            "född",
+            "syntymäaika",
+            "syntynyt",
+        ],
+        DataClass::Passport => &[
+            "passport no.",
+            "passportNumber",
+            "Reisepass",
+            "Passnummer",
+            "passeport n°",
+            "pasaporte",
+            "passaporto",
+            "paspoortnummer",
+            "numer paszportu",
+            "číslo pasu",
+            "passaporte",
+            "pasnummer",
+            "passinumero",
+        ],
         // Recognised by the field alone: no text of the corpus has them.
-        DataClass::PersonName | DataClass::PostalAddress | DataClass::DateOfBirth | DataClass::Passport => &["field"],
+        DataClass::PersonName | DataClass::PostalAddress => &["field"],
     }
 }
 
@@ -145,7 +199,7 @@ pub(super) fn noise(random: &mut Random) -> String {
     let hex = |random: &mut Random, count: usize| random.word("0123456789abcdef", count);
     let uuid = |random: &mut Random| [8, 4, 4, 4, 12].map(|count| random.word("0123456789abcdef", count)).join("-");
     let (month, day, hour, minute) = (random.between(1, 12), random.between(1, 28), random.below(24), random.below(60));
-    match random.below(12) {
+    match random.below(13) {
         0 => format!(r#"{{"id":"{}"}}"#, uuid(random)),
         1 => format!(r#"{{"ts":{}}}"#, random.between(1_500_000_000_000, 1_899_999_999_999)),
         2 => format!(r#"{{"at":"2026-{month:02}-{day:02}T{hour:02}:{minute:02}:17.{:03}Z"}}"#, random.below(1000)),
@@ -168,6 +222,8 @@ pub(super) fn noise(random: &mut Random) -> String {
             random.word("ABC", 1)
         ),
         10 => format!("etag W/\"{}-{}\" size {}", hex(random, 8), hex(random, 11), random.below(1_000_000_000)),
+        // Barcodes of German and Japanese goods.
+        11 => format!(r#"{{"ean":"4{:012}"}}"#, random.below(1_000_000_000_000)),
         _ => format!("{:02}.{month:02}.2026 {hour:02}:{minute:02} Uhr, {} 000 km", day, random.between(1, 900)),
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Fingerprint(Context);
 impl Fingerprint {
     pub(super) fn new() -> Self {
         let mut fingerprint = Self(Context::new(&SHA256));
-        fingerprint.part(b"tidegate mask plan 3");
+        fingerprint.part(b"tidegate mask plan 4");
         fingerprint
     }
 
@@ -31,6 +31,10 @@ impl Fingerprint {
                 self.part(class.definition().as_bytes());
             }
             Target::Field(field) => self.field(field),
+            Target::Split(split) => {
+                self.tagged(b"split", split.class.name());
+                self.part(split.text.as_bytes());
+            }
         }
         self.part(entry.rule.as_bytes());
         self.part(&[
@@ -42,6 +46,8 @@ impl Fingerprint {
         if let Some(form) = &entry.csv {
             self.part(format!("{form:?}").as_bytes());
         }
+        self.part(&[entry.extras.base64_depth]);
+        self.part(entry.extras.regions.as_ref().map_or("", |regions| regions.names()).as_bytes());
         self.operator(&entry.operator);
     }
 

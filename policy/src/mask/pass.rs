@@ -219,7 +219,7 @@ impl<'a> MaskPass<'a> {
         Self {
             plan,
             tally: Tally::default(),
-            scanner: Scanner::default(),
+            scanner: Scanner::new(plan.extras.clone()),
             findings: Vec::new(),
             places: Vec::new(),
             fields: Vec::new(),
@@ -344,7 +344,7 @@ impl<'a> MaskPass<'a> {
         if !sought.is_empty() {
             self.recognise(bytes, sought);
         }
-        if part == Part::Value && (fields.is_some() || !plan.csv.is_empty()) {
+        if part == Part::Value && (fields.is_some() || !plan.csv.is_empty() || plan.splits.is_some()) {
             if let Err(reason) = self.walk(bytes, fields) {
                 self.tally.records_unparseable += 1;
                 match plan.on_unparseable {
@@ -430,6 +430,9 @@ impl<'a> MaskPass<'a> {
                 Err(_) => {}
                 Ok(()) => places.extend(walking.places.iter().map(Place::of_json)),
             }
+        }
+        if let Some(splits) = &plan.splits {
+            splits.find(bytes, &mut self.scanner, places);
         }
         let mut cells = Vec::new();
         for csv in &plan.csv {

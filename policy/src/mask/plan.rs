@@ -10,10 +10,11 @@ use super::fields::Fields;
 use super::fingerprint::Fingerprint;
 use super::path::Path;
 use super::schema::json::Tagged;
+use super::split::Splits;
 use super::{FieldClass, MaskEntry, MaskPass, Operator, Selector, Target, fits_json, is_replacement};
 use crate::file::OnUnparseable;
-use crate::scan::ClassSet;
 use crate::scan::custom::CustomClass;
+use crate::scan::{ClassSet, Extras};
 
 /// Which entries of a plan speak about one thing: of those that decide the first, of those that only
 /// observe the first. Entries are given by their index.
@@ -76,6 +77,10 @@ pub struct MaskPlan {
     pub(super) fields: Option<Fields>,
     /// Fields of CSV lines, by the form that rules give.
     pub(super) csv: Vec<CsvPlan>,
+    /// Data that is split across fields.
+    pub(super) splits: Option<Splits>,
+    /// What the scanner is asked for beyond classes.
+    pub(super) extras: Extras,
     /// Whether records may be in a schema registry's framing.
     pub(super) framed: bool,
     pub(super) on_unparseable: OnUnparseable,
@@ -233,7 +238,7 @@ impl Building {
                     return;
                 }
             }
-            Target::Field(_) => {}
+            Target::Field(_) | Target::Split(_) => {}
         }
         self.entries.push(entry);
     }
@@ -245,6 +250,8 @@ impl Building {
         entries.iter().for_each(|entry| fingerprint.entry(entry));
         let (fields, csv) = fields(&entries, &[]);
         let framed = entries.iter().any(|entry| entry.framed);
+        let splits = Splits::new(&entries);
+        let extras = Extras::of_all(entries.iter().map(|entry| &entry.extras));
         MaskPlan {
             entries: entries.into(),
             by_class,
@@ -252,6 +259,8 @@ impl Building {
             in_keys: keys,
             fields,
             csv,
+            splits,
+            extras,
             framed,
             on_unparseable,
             fingerprint: fingerprint.finish(),
@@ -282,8 +291,8 @@ fn fields(entries: &[MaskEntry], tagged: &[(Box<str>, Path)]) -> (Option<Fields>
         let slot = Slot::of(index, entry.observes);
         let selector = match &entry.target {
             Target::Field(field) => field.selector.clone(),
-            Target::Class(class) if class.is_by_field() => Selector::NamesOf(*class),
-            Target::Class(_) | Target::Custom(_) => continue,
+            Target::Class(class) if class.has_fields() => Selector::NamesOf(*class),
+            Target::Class(_) | Target::Custom(_) | Target::Split(_) => continue,
         };
         match &entry.csv {
             Some(form) => {

@@ -243,7 +243,9 @@ pub(crate) fn canonical<'f>(class: Class<'_>, found: &'f [u8]) -> Cow<'f, str> {
         }
         DataClass::Ipv6 => plain.parse::<Ipv6Addr>().map_or(plain, |address| address.to_string().into()),
         // Case tells secrets and addresses apart.
-        DataClass::ApiSecret | DataClass::BtcAddress | DataClass::Jwt | DataClass::Ipv4 => plain,
+        DataClass::ApiSecret | DataClass::BtcAddress | DataClass::CryptoAddress | DataClass::Jwt | DataClass::Ipv4 => {
+            plain
+        }
         // `+49 (0) 30` is `+49 30`.
         DataClass::Phone if plain.contains("(0)") => only(&plain.replace("(0)", ""), u8::is_ascii_digit),
         DataClass::Phone => only(&plain, u8::is_ascii_digit),

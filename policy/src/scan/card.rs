@@ -2,12 +2,16 @@
 //! or dashes, that begin as an issuer's do, have a length that issuer uses, and pass Luhn's check.
 //!
 //! The issuer's range is what makes it bearable: a tenth of all numbers pass Luhn, so every tenth
-//! timestamp in milliseconds (13 digits) would be a card otherwise.
+//! timestamp in milliseconds (13 digits) would be a card otherwise. Cards of 13 digits are no longer
+//! issued, and every tenth barcode (EAN-13) of Germany and Japan looks like one, so they need a word
+//! before them.
 
 use std::ops::Range;
 
+use tidegate_core::words::DataClass;
+
 use super::checksum::luhn;
-use super::{begins_at, ends_at};
+use super::{begins_at, context, ends_at};
 
 /// Range, length and check digit agree; a stray identifier still may.
 pub(super) const CONFIDENCE: u8 = 90;
@@ -32,8 +36,10 @@ pub(super) fn at(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> 
     while let Some(room) = digits.get_mut(count..count + group.len()) {
         room.iter_mut().zip(&text[group.clone()]).for_each(|(digit, byte)| *digit = byte - b'0');
         count += group.len();
+        super::looks_at(group.len() + 1);
         let ends = ends_at(text, group.end) && !goes_on(text, group.end);
-        if ends && count >= digits_min && is_card(&digits[..count]) {
+        let spoken = |count: usize| count > DIGITS_MIN || context::speaks_of(DataClass::PaymentCard, text, start);
+        if ends && count >= digits_min && is_card(&digits[..count]) && spoken(count) {
             longest = Some(start..group.end);
         }
         let next = text.get(group.end).copied().filter(|byte| matches!(byte, b' ' | b'-'));

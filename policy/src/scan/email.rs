@@ -18,6 +18,7 @@ const LABEL_BYTES_MAX: usize = 63;
 /// The address whose '@' stands at `at`.
 pub(super) fn around(text: &[u8], at: usize) -> Option<Range<usize>> {
     let start = local(text, at)?;
+    super::looks_at(at - start);
     let end = domain(text, at + 1)?;
     Some(start..end)
 }
@@ -56,6 +57,7 @@ fn in_local(text: &[u8], at: usize) -> bool {
 fn domain(text: &[u8], start: usize) -> Option<usize> {
     let rest = &text[start..text.len().min(start + DOMAIN_BYTES_MAX)];
     let length = rest.iter().position(|byte| !in_domain(*byte)).unwrap_or(rest.len());
+    super::looks_at(length);
     // From the right: `example.com.` and `example.com.2024` end with their last label that can be a
     // top-level domain.
     let mut name = &rest[..length];

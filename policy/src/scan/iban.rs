@@ -163,6 +163,7 @@ fn read(text: &[u8], start: usize, length: usize, loose: u8) -> Option<([u8; LEN
         }
         at += 1;
     }
+    super::looks_at(at - start);
     Some((characters, at))
 }
 
@@ -173,6 +174,7 @@ pub(super) fn encloses(text: &[u8], at: usize) -> bool {
     let floor = at.saturating_sub(REACH);
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'.');
     let before = text[floor..at].iter().rev().take_while(|byte| is_part(byte)).count();
+    super::looks_at(before);
     (at - before..=at).any(|start| {
         let Some([first, second, third, fourth]) = text.get(start..).and_then(<[u8]>::first_chunk) else {
             return false;

@@ -4,6 +4,8 @@
 //! digits with one check digit are right by chance too often: they need a word before them
 //! ([`super::context`]). The numbers that confidence is computed from stand in [`NUMBERS`].
 
+use std::ops::Range;
+
 use tidegate_core::words::DataClass;
 
 use super::number::Number;
@@ -62,20 +64,30 @@ const NUMBERS: &[National] = &[
     national!(NlBsn, 9, [[4, 2, 3] b".."], WEAK, WEAK, checks::nl_bsn),
     national!(PtNif, 9, [[3, 3, 3] b"  "], WEAK, WEAK, checks::pt_nif),
     national!(UsSsn, 9, [[3, 2, 4] b"--", [3, 2, 4] b"  "], 50, 30, checks::us_ssn),
+    national!(HuTaj, 9, [[3, 3, 3] b"  ", [3, 3, 3] b"--"], WEAK, WEAK, checks::hu_taj),
     national!(UkNhs, 10, [[3, 3, 4] b"  ", [3, 3, 4] b"--"], 50, WEAK, checks::uk_nhs),
     national!(SePersonnummer, 10, [[6, 4] b"-"], 50, WEAK, checks::se_personnummer),
     national!(DkCpr, 10, [[6, 4] b"-"], WEAK, 30, checks::dk_cpr),
     national!(AtSvnr, 10, [[4, 6] b" "], 50, WEAK, checks::at_svnr),
     national!(CzRodneCislo, 10, [[6, 4] b"/"], OWN_PROOF, WEAK, checks::cz_rodne_cislo),
     national!(BgEgn, 10, [], WEAK, WEAK, checks::bg_egn),
+    national!(IsKennitala, 10, [[6, 4] b"-"], 50, WEAK, checks::is_kennitala),
+    national!(UaRnokpp, 10, [], WEAK, WEAK, checks::ua_rnokpp),
     national!(PlPesel, 11, [], WEAK, WEAK, checks::pl_pesel),
     national!(DeSteuerId, 11, [[2, 3, 3, 3] b"   "], 50, WEAK, checks::de_steuer_id),
     national!(BeNationalNumber, 11, [[2, 2, 2, 3, 2] b"..-."], OWN_PROOF, WEAK, checks::be_national_number),
     national!(NoFodselsnummer, 11, [[6, 5] b" "], OWN_FORM, WEAK, checks::no_fodselsnummer),
     national!(HrOib, 11, [], WEAK, WEAK, super::checksum::mod_11_10),
+    national!(EeIsikukood, 11, [], WEAK, WEAK, checks::ee_isikukood),
+    national!(LtAsmensKodas, 11, [], WEAK, WEAK, checks::ee_isikukood),
+    national!(LvPersonasKods, 11, [[6, 5] b"-"], 50, WEAK, checks::lv_personas_kods),
+    national!(GrAmka, 11, [], WEAK, WEAK, checks::gr_amka),
+    national!(TrKimlik, 11, [], WEAK, WEAK, checks::tr_kimlik),
     national!(SePersonnummer, 12, [[8, 4] b"-"], OWN_FORM, WEAK, checks::se_personnummer),
     national!(ChAhv, 13, [[3, 4, 4, 2] b"..."], OWN_PROOF, WEAK, checks::ch_ahv),
     national!(RoCnp, 13, [], WEAK, WEAK, checks::ro_cnp),
+    national!(SiEmso, 13, [], WEAK, WEAK, checks::si_emso),
+    national!(LuMatricule, 13, [], WEAK, WEAK, checks::lu_matricule),
     national!(FrNir, 15, [[1, 2, 2, 2, 3, 3, 2] b"      ", [13, 2] b" "], OWN_PROOF, WEAK, checks::fr_nir),
 ];
 
@@ -86,12 +98,12 @@ pub(super) const DIGITS_MAX: usize = 15;
 /// Where in [`NUMBERS`] those of so many digits stand.
 fn of_digits(digits: usize) -> &'static [National] {
     let range = match digits {
-        9 => 0..3,
-        10 => 3..9,
-        11 => 9..14,
-        12 => 14..15,
-        13 => 15..17,
-        15 => 17..18,
+        9 => 0..4,
+        10 => 4..12,
+        11 => 12..22,
+        12 => 22..23,
+        13 => 23..27,
+        15 => 27..28,
         _ => 0..0,
     };
     NUMBERS.get(range).unwrap_or_default()
@@ -109,7 +121,7 @@ pub(super) fn find(text: &[u8], number: &Number, groups: usize, sink: &mut Sink<
         let formed = national.forms.iter().any(|form| number.is_written(groups, form.groups, form.separators));
         let base = if formed { national.formed } else { national.bare };
         let span = number.span(groups);
-        let confidence = if base < CONFIDENCE_MIN && context::speaks_of(national.class, text, span.start) {
+        let confidence = if base < CONFIDENCE_MIN && is_spoken_of(national.class, text, span.start) {
             CONFIDENCE_MAX.min(base + CONTEXT)
         } else {
             base
@@ -117,6 +129,33 @@ pub(super) fn find(text: &[u8], number: &Number, groups: usize, sink: &mut Sink<
         found |= sink.note(national.class, span, confidence);
     }
     found
+}
+
+/// Whether the words before the number at `start` mean it. In Danish, `personnummer` is another word for
+/// the CPR number.
+fn is_spoken_of(class: DataClass, text: &[u8], start: usize) -> bool {
+    context::speaks_of(class, text, start)
+        && !(class == DataClass::SePersonnummer && context::speaks_of(DataClass::DkCpr, text, start))
+}
+
+/// Notes Ireland's number, whose seven digits stand at `span`: a check letter follows, and at times a
+/// second letter, which counts.
+pub(super) fn ppsn(text: &[u8], span: Range<usize>, sink: &mut Sink<'_>) -> Option<usize> {
+    // It is written without separators.
+    if span.len() != 7 {
+        return None;
+    }
+    let letters = text.get(span.end..)?.iter().take(3).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let end = span.end + letters;
+    let mut number = [0u8; 9];
+    let number = number.get_mut(..7 + letters).filter(|_| (1..=2).contains(&letters))?;
+    number.copy_from_slice(text.get(span.start..end)?);
+    number.make_ascii_uppercase();
+    let valid = super::vat::ireland(number)
+        && super::begins_at(text, span.start)
+        && super::ends_at(text, end)
+        && context::speaks_of(DataClass::IePpsn, text, span.start);
+    (valid && sink.note(DataClass::IePpsn, span.start..end, CONFIDENCE_MAX)).then_some(end)
 }
 
 /// France's number in the two departments of Corsica, `2A` and `2B`: the first groups of `number`

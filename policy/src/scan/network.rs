@@ -42,10 +42,17 @@ pub(super) fn ipv4(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usi
     if !begins || !ends_at(text, at) || goes_on(at) || names_nobody(octets.into()) {
         return None;
     }
-    if context::has_any(VERSIONS, text, start) {
+    if is_product(text, start, octets, at) || context::has_any(VERSIONS, text, start) {
         return None;
     }
     sink.note(DataClass::Ipv4, start..at, IPV4_CONFIDENCE).then_some(at)
+}
+
+/// Whether it is the version of a product, as browsers have it (RFC 9110, 10.1.5): `Chrome/118.0.5.9`.
+/// Java writes `host/10.0.0.1:9092`.
+fn is_product(text: &[u8], start: usize, octets: [u8; 4], end: usize) -> bool {
+    let named = matches!(text[..start], [.., letter, b'/'] if letter.is_ascii_alphabetic());
+    named && octets[1] == 0 && octets[0] != 10 && text.get(end) != Some(&b':')
 }
 
 fn names_nobody(address: Ipv4Addr) -> bool {
@@ -67,6 +74,7 @@ pub(super) fn around_colon(text: &[u8], colon: usize, sink: &mut Sink<'_>) -> Op
     let rest = text.get(start..)?;
     let length = rest.iter().take(IPV6_BYTES_MAX + 1).take_while(|byte| is_part(byte) || **byte == b'.').count();
     let token = rest.get(..length)?;
+    super::looks_at(before + length);
     let is_start = begins_at(text, start);
     if is_start
         && sink.wants(DataClass::MacAddress)

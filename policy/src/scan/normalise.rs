@@ -133,6 +133,17 @@ fn plain(character: char) -> Option<Plain> {
         0x2024 | 0xfe52 => Some(Plain::Char('.')),
         0xfe6b => Some(Plain::Char('@')),
         0xfe62 => Some(Plain::Char('+')),
+        // Superscript and subscript digits, and digits in circles.
+        0xb2 | 0xb3 => ascii(code - 0x80),
+        0xb9 => Some(Plain::Char('1')),
+        0x2070 | 0x2074..=0x2079 => ascii(code - 0x2040),
+        0x2080..=0x2089 => ascii(code - 0x2050),
+        0x2460..=0x2468 => ascii(code - 0x2460 + 0x31),
+        0x24ea | 0x24ff => Some(Plain::Char('0')),
+        0x24f5..=0x24fd => ascii(code - 0x24f5 + 0x31),
+        0x2776..=0x277e => ascii(code - 0x2776 + 0x31),
+        0x2780..=0x2788 => ascii(code - 0x2780 + 0x31),
+        0x278a..=0x2792 => ascii(code - 0x278a + 0x31),
         // Full-width letters, digits and what stands between them. The full-width comma and colon
         // are everyday characters of Chinese text and hide nothing.
         0xff0b | 0xff0d..=0xff0f | 0xff10..=0xff19 | 0xff20..=0xff3a | 0xff3f | 0xff41..=0xff5a => ascii(code - 0xfee0),
@@ -168,6 +179,8 @@ mod tests {
             ("1\u{200b}2\u{ad}3\u{feff}4", "1234"),
             ("1–2—3\u{2011}4−5", "1-2-3-4-5"),
             ("a﹫b", "a@b"),
+            ("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₉", "0123456789019"),
+            ("⓪①⑨⓿❶❾➀➈➊➒⓵⓽", "019019191919"),
         ];
         let (mut text, mut origins) = (Vec::new(), Vec::new());
         for (disguised, expected) in cases {

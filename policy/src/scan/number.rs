@@ -45,6 +45,7 @@ impl Number {
             room.iter_mut().zip(&text[at..]).for_each(|(digit, byte)| *digit = byte - b'0');
             count += length;
             at += length;
+            super::looks_at(length + 1);
             *end = (count, at);
             let separator = text.get(at).copied().unwrap_or(0);
             self.separators[self.groups] = separator;
@@ -128,6 +129,7 @@ fn is_nothing(text: &[u8], start: usize) -> bool {
             Some(b' ' | b'-' | b'.' | b'/') if text.get(at + 1).is_some_and(u8::is_ascii_digit) => groups += 1,
             _ => break,
         }
+        super::looks_at(1);
         if digits > DIGITS_MAX || (groups > 1 && digits > 8) {
             return false;
         }
@@ -143,13 +145,21 @@ fn is_nothing(text: &[u8], start: usize) -> bool {
             // A letter behind them may be a check letter, if nothing follows it.
             let letter = at + usize::from(matches!(text.get(at), Some(b' ' | b'-')));
             let is_letter = text.get(letter).is_some_and(u8::is_ascii_alphabetic);
-            !is_letter || !matches!(digits, 6..=8) || (digits > 6 && !ends_at(text, letter + 1))
+            // Ireland's has two letters at times.
+            let ends = ends_at(text, letter + 1) || (digits == 7 && ends_at(text, letter + 2));
+            !is_letter || !matches!(digits, 6..=8) || (digits > 6 && !ends)
         }
         (12, 1) => !matches!(begin, [b'1', b'8' | b'9', ..] | [b'2', b'0', ..]),
-        // Romania's has its month here; its first digit, 1 and 2 mostly, is also that of times.
-        (13, 1) if begin.starts_with(b"1") => {
-            !matches!(begin, [_, _, _, b'0', b'1'..=b'9'] | [_, _, _, b'1', b'0'..=b'2'])
-        }
+        // Romania's has its month in the fourth and fifth digit, Slovenia's in the third and fourth;
+        // their first digit, 1 mostly, is also that of times. Luxembourg's begins with a year.
+        (13, 1) if begin.starts_with(b"1") => !matches!(
+            begin,
+            [_, _, _, b'0', b'1'..=b'9']
+                | [_, _, _, b'1', b'0'..=b'2']
+                | [_, _, b'0', b'1'..=b'9', _]
+                | [_, _, b'1', b'0'..=b'2', _]
+                | [_, b'9', ..]
+        ),
         (14 | 16.., 1) => match begin {
             [b'0' | b'1' | b'7', ..] => true,
             [b'9', b'7', b'9', b'2', _] | [b'9', b'8', b'6', b'0', _] => false,
@@ -239,6 +249,9 @@ fn find_at(text: &[u8], number: &Number, sink: &mut Sink<'_>) -> Option<usize> {
         if count == 8 && sink.wants(DataClass::EsNif) {
             found = found.max(spanish::dni(text, number.span(groups), sink));
         }
+        if count == 7 && sink.wants(DataClass::IePpsn) {
+            found = found.max(national::ppsn(text, number.span(groups), sink));
+        }
         if count == 9 && groups == 2 && number.is_written(2, &[6, 3], b"-") {
             found = found.max(hetu(text, number.span(2), sink));
         }
@@ -301,7 +314,11 @@ mod tests {
     /// What is found from the first digit on, without the glance.
     fn all_from(text: &[u8], start: usize) -> Vec<super::super::Finding> {
         let mut findings = Vec::new();
-        find_all(text, start, &mut Sink { classes: ClassSet::ALL, findings: &mut findings });
+        find_all(
+            text,
+            start,
+            &mut Sink { classes: ClassSet::ALL, findings: &mut findings, regions: None, encoded: None },
+        );
         findings
     }
 

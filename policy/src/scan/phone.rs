@@ -33,6 +33,7 @@ pub(super) fn from(text: &[u8], plus: usize) -> Option<Range<usize>> {
     let mut end = None;
     loop {
         let group = group_length(&text[at..]);
+        super::looks_at(group + 1);
         digits += group;
         if group == 0 || digits > DIGITS_MAX {
             break;

@@ -1,16 +1,14 @@
-//! Words of fourteen letters and digits or more: codice fiscale, Bitcoin addresses, secrets of
-//! APIs, JSON Web Tokens, private keys.
+//! Words of fourteen letters and digits or more: codice fiscale, secrets of APIs, JSON Web Tokens,
+//! private keys; and what `crypto` and `passport` tell.
 //!
-//! Sources: DM 23 December 1976 (codice fiscale); BIP 13, 173 and 350 (Bitcoin); RFC 7519 (JWT);
-//! RFC 7468 (PEM); for secrets the prefixes that the services document.
+//! Sources: DM 23 December 1976 (codice fiscale); RFC 7519 (JWT); RFC 7468 (PEM); for secrets the prefixes that the services document.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use memchr::memmem;
 use tidegate_core::words::DataClass;
 
-use super::{Sink, begins_at, ends_at, national};
+use super::{Sink, begins_at, crypto, ends_at, national, passport};
 
 const CHECKED: u8 = 99;
 const PREFIXED: u8 = 95;
@@ -18,22 +16,15 @@ const PREFIXED: u8 = 95;
 const BEFORE_BYTES_MAX: usize = 64;
 /// A token that is longer is still found, but not walked beyond.
 const TOKEN_BYTES_MAX: usize = 8192;
-/// BIP 173.
-const ADDRESS_BYTES_MAX: usize = 90;
 
 /// Notes what the word that begins at `start` is or belongs to; says where that ends.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let rest = text.get(start..)?;
-    let length = rest.iter().take(ADDRESS_BYTES_MAX + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let length = rest.iter().take(crypto::BYTES_MAX + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let word = &rest[..length];
     let end = start + length;
+    super::looks_at(length);
     match word.first()? {
-        b'1' | b'3' if (26..=35).contains(&length) && sink.wants(DataClass::BtcAddress) && is_base58_address(word) => {
-            return sink.note(DataClass::BtcAddress, start..end, CHECKED).then_some(end);
-        }
-        b'b' | b'B' if (42..=62).contains(&length) && sink.wants(DataClass::BtcAddress) && is_bech32_address(word) => {
-            return sink.note(DataClass::BtcAddress, start..end, CHECKED).then_some(end);
-        }
         b'A'..=b'Z' | b'a'..=b'z'
             if length == 16 && sink.wants(DataClass::ItCodiceFiscale) && is_codice_fiscale(word) =>
         {
@@ -49,12 +40,24 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usi
         }
         _ => {}
     }
+    if (25..=crypto::BYTES_MAX).contains(&length)
+        && let Some(end) = crypto::find(text, start, end, sink)
+    {
+        return Some(end);
+    }
+    if sink.wants(DataClass::Passport)
+        && !word.iter().any(u8::is_ascii_lowercase)
+        && let Some(end) = passport::zone(text, start, sink)
+    {
+        return Some(end);
+    }
     secret(text, start, sink)
 }
 
 fn secret(text: &[u8], word: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let before = text[..word].iter().rev().take(BEFORE_BYTES_MAX).take_while(|byte| is_part(byte)).count();
+    super::looks_at(before);
     if before == BEFORE_BYTES_MAX {
         return None;
     }
@@ -85,6 +88,7 @@ fn secret(text: &[u8], word: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let length = body.iter().take(TOKEN_BYTES_MAX).take_while(|byte| is_part(byte)).count();
     let valid = (service.least..=service.most).contains(&length) && body[..length].iter().all(service.takes);
     let end = start + service.prefix.len() + length;
+    super::looks_at(length);
     (valid && begins_at(text, start) && sink.note(DataClass::ApiSecret, start..end, PREFIXED)).then_some(end)
 }
 
@@ -169,6 +173,7 @@ fn pem(text: &[u8], word: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let label = memmem::find(before, b"PRIVATE KEY-----")?;
     let start = from + memmem::rfind(&before[..label], b"-----BEGIN ")?;
     let limit = text.len().min(word + TOKEN_BYTES_MAX);
+    super::looks_at(limit - word);
     let end = memmem::find(&text[word..limit], b"-----END ")
         .and_then(|at| {
             let footer = word + at + b"-----END ".len();
@@ -187,11 +192,13 @@ fn jwt(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usize> {
         at..at + rest.iter().take(TOKEN_BYTES_MAX).take_while(|byte| is_part(byte)).count()
     };
     let header = part(start);
+    super::looks_at(header.len());
     let dot = |at: usize| text.get(at) == Some(&b'.');
     if !dot(header.end) || header.len() > 2048 {
         return None;
     }
     let payload = part(header.end + 1);
+    super::looks_at(payload.len());
     if !dot(payload.end) || payload.is_empty() {
         return None;
     }
@@ -232,51 +239,4 @@ fn codice_check(word: &[u8; 16]) -> u8 {
         })
         .sum();
     b'A' + (sum % 26) as u8
-}
-
-/// Base58Check: 21 bytes and four of their double hash.
-fn is_base58_address(word: &[u8]) -> bool {
-    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    let mut bytes = [0u8; 25];
-    for byte in word {
-        let Some(digit) = ALPHABET.iter().position(|other| other == byte) else { return false };
-        let mut carry = digit as u32;
-        for byte in bytes.iter_mut().rev() {
-            carry += u32::from(*byte) * 58;
-            *byte = carry as u8;
-            carry >>= 8;
-        }
-        if carry != 0 {
-            return false;
-        }
-    }
-    let (payload, check) = bytes.split_at(21);
-    let hash = digest(&SHA256, digest(&SHA256, payload).as_ref());
-    // Version 0 is a key's address, 5 a script's.
-    matches!(payload[0], 0 | 5) && hash.as_ref().starts_with(check)
-}
-
-/// Bech32 or, from witness version 1 on, bech32m.
-fn is_bech32_address(word: &[u8]) -> bool {
-    const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    let lower = word.iter().all(|byte| !byte.is_ascii_uppercase());
-    let upper = word.iter().all(|byte| !byte.is_ascii_lowercase());
-    if !(lower || upper) || !word.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"bc1")) {
-        return false;
-    }
-    let step = |sum: u32, value: u32| {
-        const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
-        let top = sum >> 25;
-        let next = (sum & 0x01ff_ffff) << 5 ^ value;
-        GENERATOR.iter().enumerate().fold(next, |next, (bit, generator)| next ^ (generator * (top >> bit & 1)))
-    };
-    // The human-readable part `bc`, expanded.
-    let mut sum = [3, 3, 0, 2, 3].into_iter().fold(1, step);
-    let mut version = None;
-    for byte in &word[3..] {
-        let Some(value) = ALPHABET.iter().position(|other| *other == byte.to_ascii_lowercase()) else { return false };
-        version = version.or(Some(value));
-        sum = step(sum, value as u32);
-    }
-    sum == if version == Some(0) { 1 } else { 0x2bc8_30a3 }
 }

@@ -35,6 +35,7 @@ pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usi
     let (mut count, mut at) = (0, start + 2);
     let mut found = None;
     while let Some(byte) = text.get(at) {
+        super::looks_at(1);
         match byte {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' if count < BODY_MAX => {
                 body[count] = byte.to_ascii_uppercase();
@@ -218,7 +219,9 @@ fn france(body: &[u8]) -> bool {
     luhn(siren) && value(siren) != 0 && key.map_or(letters, |key| key == (12 + 3 * (value(siren) % 97)) % 97)
 }
 
-fn ireland(body: &[u8]) -> bool {
+/// Companies' numbers and persons', which are their PPSN: a check letter behind seven digits, and at times
+/// a second letter.
+pub(super) fn ireland(body: &[u8]) -> bool {
     let Some(digits) = body.get(..7).and_then(all_digits) else { return false };
     let second = match body.get(8) {
         None | Some(b'W') => 0,

@@ -11,8 +11,10 @@ use crate::document::{Parsed, Problem, join_index, join_key};
 use crate::file::{ClassName, ColumnRule, CsvRule, FieldRule, MaskRule, Mode, OperatorRule, PolicyFile};
 use crate::grant::Who;
 use crate::mask::key::MaskKey;
-use crate::mask::{CsvForm, Field, FieldClass, MaskEntry, Operator, Path, Selector, Target};
+use crate::mask::{CsvForm, Field, FieldClass, MaskEntry, Operator, Path, Selector, Split, Target};
+use crate::scan::Extras;
 use crate::scan::custom::CustomClass;
+use crate::scan::region::Regions;
 use crate::view::MaskInView;
 
 /// The custom classes that compile, by name.
@@ -39,9 +41,15 @@ pub(super) fn mask(rule: &MaskRule, keys: &HashMap<String, MaskKey>, classes: &C
     let csv = rule.csv.as_ref().map(|csv| Arc::new(form(csv)));
     let targets = rule.classes.iter().filter_map(|class| target(class, classes));
     let fields = rule.fields.iter().filter_map(field).map(|field| Target::Field(Arc::new(field)));
-    let entries = targets.chain(fields).map(|target| MaskEntry {
+    let extras = Extras { regions: regions(&rule.phone_regions), base64_depth: rule.base64_depth };
+    let splits = splits(rule).map(|split| Target::Split(Arc::new(split)));
+    let entries = targets.chain(fields).chain(splits).map(|target| MaskEntry {
+        operator: match &target {
+            Target::Split(_) => Split::operator(&operator),
+            _ => operator.clone(),
+        },
         target,
-        operator: operator.clone(),
+        extras: extras.clone(),
         rule: name.clone(),
         keys: rule.keys,
         observes: rule.mode == Mode::Observe,
@@ -107,6 +115,27 @@ fn field(rule: &FieldRule) -> Option<Field> {
     });
     let subject = rule.subject.as_deref().map(Arc::from);
     Some(Field { selector, class, subject, text: text.into() })
+}
+
+/// The regions that a rule names; the checks have refused those that are not known.
+fn regions(names: &[String]) -> Option<Arc<Regions>> {
+    let known = names.iter().map(String::as_str).filter(|name| crate::scan::region::is_region(name));
+    let regions = Regions::new(known).ok()?;
+    (!regions.names().is_empty()).then(|| Arc::new(regions))
+}
+
+/// What a rule says of data that is split across fields: each list of paths for each built-in class.
+fn splits(rule: &MaskRule) -> impl Iterator<Item = Split> {
+    rule.split.iter().flat_map(move |paths| {
+        let classes = rule.classes.iter().filter_map(|class| match class {
+            ClassName::Known(class) if !class.is_by_field() => Some(*class),
+            _ => None,
+        });
+        classes.filter_map(move |class| {
+            let parsed: Option<Vec<Path>> = paths.iter().map(|path| Path::parse(path).ok()).collect();
+            Some(Split { paths: parsed?.into(), class, text: paths.join(" + ").into() })
+        })
+    })
 }
 
 fn form(rule: &CsvRule) -> CsvForm {

@@ -78,7 +78,7 @@ pub fn run(args: &Args, out: &mut impl Write, colours: bool) -> anyhow::Result<u
     let classes = if args.class.is_empty() { DataClass::ALL.to_vec() } else { args.class.clone() };
     let plan = |framed: bool| {
         let entries = classes.iter().map(|class| {
-            let csv = csv.clone().filter(|_| class.is_by_field() && !framed);
+            let csv = csv.clone().filter(|_| class.has_fields() && !framed);
             MaskEntry { csv, framed, ..MaskEntry::new(Target::Class(*class), Operator::Redact, "scan") }
         });
         // What is no JSON, or no CSV, is text.

@@ -113,7 +113,7 @@ fn encryption_keeps_the_form_and_can_be_undone() {
     assert_eq!(decrypt(PaymentCard, &masked("4111 1111 1111 1111")), "4111111111111111");
     assert_eq!(decrypt(UsSsn, &masked("ssn: 536904399")), "536904399");
     // In a JSON number no zero may stand first: the walk goes on past it, both ways.
-    for card in ["4111111111111111", "5555555555554444", "4012888888881881", "6011111111111117", "4222222222222"] {
+    for card in ["4111111111111111", "5555555555554444", "4012888888881881", "6011111111111117", "378282246310005"] {
         let document = masked(&format!(r#"{{"c":{card}}}"#));
         let number: serde_json::Value = serde_json::from_str(&document).unwrap();
         let mut undone = decrypt(PaymentCard, &number["c"].to_string());

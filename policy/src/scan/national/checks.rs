@@ -1,7 +1,7 @@
 //! Check digits and ranges of national numbers, from what the countries publish; each function
 //! names its source.
 
-use super::super::checksum::{is_date, luhn, two, value, weighted};
+use super::super::checksum::{is_date, luhn, two, value, verhoeff, weighted};
 
 /// Logius, "Burgerservicenummer": the "elfproef" with -1 as the last weight.
 pub(super) fn nl_bsn(digits: &[u8]) -> bool {
@@ -167,4 +167,86 @@ pub(super) fn fi_hetu(digits: &[u8], check: u8) -> bool {
     let serial = digits.get(6..).map_or(0, value);
     let expected = CHARACTERS.get((value(digits) % 31) as usize);
     is_date(two(digits, 0), two(digits, 2)) && serial >= 2 && expected == Some(&check.to_ascii_uppercase())
+}
+
+/// Estonia's standard EVS 585 and Lithuania's order 2000/349: sex and century, date, serial, and a check
+/// digit modulo 11 over two rows of weights.
+pub(super) fn ee_isikukood(digits: &[u8]) -> bool {
+    let check = match weighted(digits, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 1]) % 11 {
+        10 => weighted(digits, &[3, 4, 5, 6, 7, 8, 9, 1, 2, 3]) % 11 % 10,
+        check => check,
+    };
+    digits.first().is_some_and(|first| (1..=8).contains(first))
+        && is_date(two(digits, 5), two(digits, 3))
+        && digits.last().is_some_and(|last| u32::from(*last) == check)
+}
+
+/// Latvia, law on the population register: date, century, serial and check digit; numbers since 2017
+/// begin with 32 and have neither date nor check.
+pub(super) fn lv_personas_kods(digits: &[u8]) -> bool {
+    if digits.starts_with(&[3, 2]) {
+        return true;
+    }
+    let check = (1 + weighted(digits, &[10, 5, 8, 4, 2, 1, 6, 3, 7, 9])) % 11;
+    is_date(two(digits, 0), two(digits, 2)) && digits.last().is_some_and(|last| u32::from(*last) == check)
+}
+
+/// Yugoslavia's law of 1977 and what its successors kept: date with three digits of the year, region,
+/// serial and a check digit modulo 11.
+pub(super) fn si_emso(digits: &[u8]) -> bool {
+    let check = (11 - weighted(digits, &[7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11) % 11;
+    // Years from 1899 to 2026 and some more: 899 to 999, 000 to 039.
+    let year = two(digits, 4) * 10 + digits.get(6).map_or(0, |ones| u32::from(*ones));
+    is_date(two(digits, 0), two(digits, 2))
+        && matches!(year, 0..=39 | 899..=999)
+        && digits.last().is_some_and(|last| u32::from(*last) == check)
+}
+
+/// Hungary, act XX of 1996: weights 3 and 7 modulo 10.
+pub(super) fn hu_taj(digits: &[u8]) -> bool {
+    let check = weighted(digits, &[3, 7, 3, 7, 3, 7, 3, 7]) % 10;
+    value(digits) != 0 && digits.last().is_some_and(|last| u32::from(*last) == check)
+}
+
+/// Greece, IDIKA: date, serial, and Luhn over all of it.
+pub(super) fn gr_amka(digits: &[u8]) -> bool {
+    is_date(two(digits, 0), two(digits, 2)) && luhn(digits)
+}
+
+/// Registers Iceland: date, two random digits, a check digit modulo 11 and the century.
+pub(super) fn is_kennitala(digits: &[u8]) -> bool {
+    let sum = weighted(digits, &[3, 2, 7, 6, 5, 4, 3, 2, 1]);
+    is_date(two(digits, 0), two(digits, 2)) && sum.is_multiple_of(11) && matches!(digits.last(), Some(8 | 9 | 0))
+}
+
+/// Luxembourg, act of 19 June 2013: date, serial, and two check digits over it: Luhn's, and Verhoeff's.
+pub(super) fn lu_matricule(digits: &[u8]) -> bool {
+    let (Some(eleven), Some([first, second])) = (digits.first_chunk::<11>(), digits.get(11..)) else { return false };
+    let with = |check: u8| {
+        let mut both = [0u8; 12];
+        both[..11].copy_from_slice(eleven);
+        both[11] = check;
+        both
+    };
+    matches!(two(digits, 0), 18..=20)
+        && is_date(two(digits, 6), two(digits, 4))
+        && luhn(&with(*first))
+        && verhoeff(&with(*second))
+}
+
+/// Ukraine, order 779/2017 of the Ministry of Finance: days since 1899, serial, and a check digit modulo 11.
+pub(super) fn ua_rnokpp(digits: &[u8]) -> bool {
+    // The first weight is -1, which is 10 modulo 11.
+    let check = weighted(digits, &[10, 5, 7, 9, 4, 6, 10, 5, 7]) % 11 % 10;
+    let days = value(digits.get(..5).unwrap_or_default());
+    // From the turn of the century before last to 2039.
+    (1..=51_000).contains(&days) && digits.last().is_some_and(|last| u32::from(*last) == check)
+}
+
+/// Türkiye, General Directorate of Civil Registration: two check digits modulo 10.
+pub(super) fn tr_kimlik(digits: &[u8]) -> bool {
+    let tenth = (weighted(digits, &[7, 0, 7, 0, 7, 0, 7, 0, 7]) + 9 * weighted(digits, &[0, 1, 0, 1, 0, 1, 0, 1])) % 10;
+    let eleventh = weighted(digits, &[1; 10]) % 10;
+    let check = |at: usize| digits.get(at).map(|digit| u32::from(*digit));
+    digits.first() != Some(&0) && check(9) == Some(tenth) && check(10) == Some(eleventh)
 }

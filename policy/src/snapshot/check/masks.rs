@@ -5,7 +5,7 @@ use tidegate_core::words::DataClass;
 use super::Checks;
 use crate::document::{join_index, join_key, nearest, shortened};
 use crate::file::{ClassDefinition, ClassName, ColumnRule, CsvRule, FieldRule, MaskRule, OperatorRule};
-use crate::mask::{Path, can_encrypt, can_generalise, has_dictionary, is_replacement};
+use crate::mask::{Path, Split, can_encrypt, can_generalise, has_dictionary, is_replacement};
 
 /// Classes that a policy may define.
 const CLASSES_MAX: usize = 64;
@@ -64,7 +64,48 @@ impl Checks<'_> {
         if let Some(csv) = &mask.csv {
             self.csv(&join_key(path, "csv"), csv, mask);
         }
+        self.extras(path, mask);
         self.operator(path, mask);
+    }
+
+    /// What the scanner is asked for beyond classes.
+    fn extras(&mut self, path: &str, mask: &MaskRule) {
+        let regions = join_key(path, "phone_regions");
+        self.no_repetition(&regions, &mask.phone_regions);
+        for (index, region) in mask.phone_regions.iter().enumerate() {
+            if !crate::scan::region::is_region(region) {
+                let message = format!("`{}` is no region of ISO 3166-1 with telephone numbers", shortened(region));
+                self.note(&join_index(&regions, index), message);
+            }
+        }
+        if !mask.phone_regions.is_empty() && !mask.classes.contains(&ClassName::Known(DataClass::Phone)) {
+            self.note(&regions, "is about the class `phone`, which the rule does not name");
+        }
+        let known = mask.classes.iter().any(|class| matches!(class, ClassName::Known(class) if !class.is_by_field()));
+        if mask.base64_depth > 0 && !known {
+            self.note(
+                &join_key(path, "base64_depth"),
+                "opens Base64 for built-in classes, of which the rule names none",
+            );
+        }
+        let split = join_key(path, "split");
+        if !mask.split.is_empty() && !known {
+            self.note(&split, "puts values together for built-in classes, of which the rule names none");
+        }
+        if mask.split.len() > Split::LISTS_MAX {
+            self.note(&split, format!("has more than {} items", Split::LISTS_MAX));
+        }
+        for (index, paths) in mask.split.iter().enumerate() {
+            let path = join_index(&split, index);
+            if !(2..=Split::PARTS_MAX).contains(&paths.len()) {
+                self.note(&path, format!("must give from 2 to {} paths", Split::PARTS_MAX));
+            }
+            for (at, text) in paths.iter().enumerate() {
+                if let Err(message) = Path::parse(text) {
+                    self.note(&join_index(&path, at), message);
+                }
+            }
+        }
     }
 
     fn class(&mut self, path: &str, class: &ClassName) {

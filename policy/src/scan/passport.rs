@@ -63,7 +63,7 @@ pub(super) fn is_number(word: &[u8]) -> bool {
                 _ => byte.is_ascii_alphanumeric(),
             })
     };
-    word.iter().filter(|byte| byte.is_ascii_digit()).count() >= 3 && FORMS.iter().any(|form| fits(form))
+    word.iter().filter(|byte| byte.is_ascii_digit()).count() >= 3 && FORMS.iter().any(fits)
 }
 
 /// Notes the machine-readable zone that the long word at `word` is part of; says where it ends.

@@ -16,9 +16,22 @@ const YEARS: std::ops::RangeInclusive<u32> = 1900..=2039;
 /// Notes the date that begins at `start`; says where it ends.
 pub(super) fn find(text: &[u8], start: usize, sink: &mut Sink<'_>) -> Option<usize> {
     let end = date(text, start)?;
-    (context::speaks_of(DataClass::DateOfBirth, text, start)
+    ((context::speaks_of(DataClass::DateOfBirth, text, start) || is_abbreviated(text, start))
         && sink.note(DataClass::DateOfBirth, start..end, CONFIDENCE))
     .then_some(end)
+}
+
+/// Whether right before the date stands what Czech and Polish write for "born", `nar.` and `ur.`: with what
+/// marks it as an abbreviation or a name, for `när` and `ur` are words elsewhere.
+fn is_abbreviated(text: &[u8], start: usize) -> bool {
+    let before = text.get(start.saturating_sub(16)..start).unwrap_or_default();
+    let is_mark = |byte: &u8| !byte.is_ascii_alphanumeric() && byte.is_ascii();
+    let marks = before.iter().rev().take_while(|byte| is_mark(byte)).count();
+    let (word, marks) = before.split_at(before.len() - marks);
+    let letters = word.iter().rev().take_while(|byte| byte.is_ascii_alphabetic() || **byte >= 0x80).count();
+    let word = &word[word.len() - letters..];
+    let marked = marks.first().is_some_and(|mark| matches!(mark, b'.' | b'_' | b':' | b'"' | b'=' | b'>' | b'\''));
+    marked && (word.eq_ignore_ascii_case(b"nar") || word.eq_ignore_ascii_case(b"ur"))
 }
 
 /// Where the date ends that begins at `start`.

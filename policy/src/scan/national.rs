@@ -63,7 +63,7 @@ macro_rules! national {
 const NUMBERS: &[National] = &[
     national!(NlBsn, 9, [[4, 2, 3] b".."], WEAK, WEAK, checks::nl_bsn),
     national!(PtNif, 9, [[3, 3, 3] b"  "], WEAK, WEAK, checks::pt_nif),
-    national!(UsSsn, 9, [[3, 2, 4] b"--", [3, 2, 4] b"  "], 50, 30, checks::us_ssn),
+    national!(UsSsn, 9, [[3, 2, 4] b"--", [3, 2, 4] b"  ", [3, 2, 4] b".."], 50, 30, checks::us_ssn),
     national!(HuTaj, 9, [[3, 3, 3] b"  ", [3, 3, 3] b"--"], WEAK, WEAK, checks::hu_taj),
     national!(UkNhs, 10, [[3, 3, 4] b"  ", [3, 3, 4] b"--"], 50, WEAK, checks::uk_nhs),
     national!(SePersonnummer, 10, [[6, 4] b"-"], 50, WEAK, checks::se_personnummer),
@@ -121,7 +121,7 @@ pub(super) fn find(text: &[u8], number: &Number, groups: usize, sink: &mut Sink<
         let formed = national.forms.iter().any(|form| number.is_written(groups, form.groups, form.separators));
         let base = if formed { national.formed } else { national.bare };
         let span = number.span(groups);
-        let confidence = if base < CONFIDENCE_MIN && is_spoken_of(national.class, text, span.start) {
+        let confidence = if base < CONFIDENCE_MIN && is_spoken_of(national.class, text, span.start, formed) {
             CONFIDENCE_MAX.min(base + CONTEXT)
         } else {
             base
@@ -132,10 +132,24 @@ pub(super) fn find(text: &[u8], number: &Number, groups: usize, sink: &mut Sink<
 }
 
 /// Whether the words before the number at `start` mean it. In Danish, `personnummer` is another word for
-/// the CPR number.
-fn is_spoken_of(class: DataClass, text: &[u8], start: usize) -> bool {
-    context::speaks_of(class, text, start)
-        && !(class == DataClass::SePersonnummer && context::speaks_of(DataClass::DkCpr, text, start))
+/// the CPR number; `SS#` means a number of the United States that is written in its form, or right
+/// behind it, for `SS` is much else.
+fn is_spoken_of(class: DataClass, text: &[u8], start: usize, formed: bool) -> bool {
+    let other = class == DataClass::SePersonnummer && context::speaks_of(DataClass::DkCpr, text, start);
+    let abbreviated = || {
+        let before = text.get(start.saturating_sub(6)..start).unwrap_or_default();
+        let hash = before.windows(3).any(|three| three.eq_ignore_ascii_case(b"ss#"));
+        (formed || hash) && context::has_any(&["ss"], text, start)
+    };
+    (context::speaks_of(class, text, start) && !other) || (class == DataClass::UsSsn && abbreviated())
+}
+
+/// Whether the words before the number at `start` mean a neighbour's, which has the same form as
+/// Finland's where its last character is a digit.
+pub(super) fn is_of_neighbours(text: &[u8], start: usize) -> bool {
+    use DataClass::{DkCpr, FiHetu, IsKennitala, SePersonnummer};
+    let speaks = |class| context::speaks_of(class, text, start);
+    [SePersonnummer, DkCpr, IsKennitala].into_iter().any(speaks) && !speaks(FiHetu)
 }
 
 /// Notes Ireland's number, whose seven digits stand at `span`: a check letter follows, and at times a

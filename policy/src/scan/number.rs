@@ -180,6 +180,8 @@ fn may_have_prefix(before: &[u8]) -> bool {
     match unparted {
         // Two letters of a country, or the last two of `ATU`.
         [.., first, last] if last.is_ascii_alphabetic() && first.is_ascii_alphabetic() => true,
+        // `AT U`.
+        [.., b'A' | b'a', b'T' | b't', b' ' | b'-', b'U' | b'u'] => true,
         // `FR4K`.
         [.., b'F' | b'f', b'R' | b'r', b'0'..=b'9', last] if last.is_ascii_alphabetic() => true,
         // A NIF's first letter.
@@ -300,7 +302,11 @@ pub(super) fn hetu(text: &[u8], span: Range<usize>, sink: &mut Sink<'_>) -> Opti
     // Decree 128/2010 as changed in 2023 has eleven signs for the centuries.
     let century = matches!(code.get(6)?.to_ascii_uppercase(), b'+' | b'-' | b'A'..=b'F' | b'U'..=b'Y');
     let end = span.end + 1;
-    let valid = century && national::is_hetu(&digits, *text.get(span.end)?) && begins_at(text, span.start);
+    let check = *text.get(span.end)?;
+    let valid = century
+        && national::is_hetu(&digits, check)
+        && begins_at(text, span.start)
+        && !(check.is_ascii_digit() && national::is_of_neighbours(text, span.start));
     (valid && ends_at(text, end) && sink.note(DataClass::FiHetu, span.start..end, 90)).then_some(end)
 }
 
@@ -396,7 +402,7 @@ mod tests {
                 assert!(!is_nothing(text.as_bytes(), before.len()), "{text}");
             }
         }
-        for before in ["ATU", "ESX", "FR4K", "FRK", "x X", "x X-", "DE ", "de-", "IE"] {
+        for before in ["ATU", "AT U", "ESX", "FR4K", "FRK", "x X", "x X-", "DE ", "de-", "IE"] {
             assert!(may_have_prefix(before.as_bytes()), "{before}");
         }
         for before in ["", "\"", "9f5e-", "a5a", "x: ", "1 ", "9y-"] {

@@ -68,9 +68,13 @@ pub(super) fn is_number(word: &[u8]) -> bool {
 
 /// Notes the machine-readable zone that the long word at `word` is part of; says where it ends.
 pub(super) fn zone(text: &[u8], word: usize, sink: &mut Sink<'_>) -> Option<usize> {
-    let is_part = |byte: &&u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'<');
-    let start = word - text[..word].iter().rev().take(LINE).take_while(is_part).count();
-    let length = text.get(start..)?.iter().take(LINE + 1).take_while(is_part).count();
+    let is_part = |byte: u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'<');
+    let start = word - text[..word].iter().rev().take(LINE).take_while(|byte| is_part(**byte)).count();
+    let rest = text.get(start..)?;
+    // The tag that ends an element of XML is no filler.
+    let is_tag = |at: usize| rest.get(at..).is_some_and(|rest| rest.starts_with(b"</"));
+    let length =
+        rest.iter().take(LINE + 1).enumerate().take_while(|(at, byte)| is_part(**byte) && !is_tag(*at)).count();
     let line = text.get(start..start + length)?;
     super::looks_at(LINE + length);
     let end = start + length;

@@ -69,6 +69,8 @@ fn dates_are_of_birth_where_a_word_says_so() {
         ("data urodzenia: 1985-03-12", "1985-03-12"),
         ("född 19850312", "19850312"),
         ("syntynyt 12.3.1985.", "12.3.1985"),
+        ("Jan Novák, nar. 12.3.1985", "12.3.1985"),
+        (r#"{"ur":"12.03.1985"}"#, "12.03.1985"),
         (r#"{"birthDate":"1985-03-12","created":"2026-03-01"}"#, "1985-03-12"),
         (r#"{"dateOfBirth":"1985-03-12T00:00:00Z"}"#, "1985-03-12"),
         (r#"{"birthdate":19850312}"#, "19850312"),
@@ -81,6 +83,8 @@ fn dates_are_of_birth_where_a_word_says_so() {
         "geboren am 12.13.1885",
         "dob: 12.03.1985.17",
         "born 1985",
+        "när 12.03.1985",
+        "utdrag ur 2026-03-01",
         r#"{"birthDate":"","created":"1985-03-12"}"#,
         r#"{"birth_event_ts":1772361296789}"#,
     ] {

@@ -32,7 +32,31 @@ pub struct RecordingRule {
     pub(crate) topics: Option<Vec<Pattern>>,
 }
 
+/// The name of the rule that no policy needs to have.
+const EMERGENCY: &str = "break-glass";
+/// Bytes that a session in an emergency may have recorded. At the bound it is closed.
+const EMERGENCY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How long that is kept, in milliseconds: ninety days.
+const EMERGENCY_KEEP_MILLIS: u64 = 90 * 24 * 3600 * 1000;
+
 impl RecordingRule {
+    /// The rule for sessions of who has something open that he opened for himself in an emergency: all that he does is
+    /// recorded as it passed after masking, or his session ends.
+    #[must_use]
+    pub(crate) fn of_emergency() -> Self {
+        Self {
+            name: EMERGENCY.into(),
+            mode: RecordingMode::Masked,
+            session_bytes_max: EMERGENCY_BYTES_MAX,
+            keep_millis: EMERGENCY_KEEP_MILLIS,
+            when_full: WhenFull::Close,
+            auditors: Vec::new(),
+            who: Who::default(),
+            except: Who::default(),
+            topics: None,
+        }
+    }
+
     /// Whether it says so of this principal's sessions.
     #[must_use]
     pub(crate) fn records(&self, principal: &Principal) -> bool {

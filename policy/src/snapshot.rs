@@ -18,6 +18,7 @@ use crate::file::{
 };
 use crate::grant::{Denials, Grant, Named, Operations, Pattern, Scope, Who};
 use crate::mask::key::{MaskKey, SECRET_BYTES_MIN};
+use crate::recording::{RecordingRule, WhenFull};
 use crate::view::{MaskInView, View};
 use crate::window::Schedule;
 
@@ -194,8 +195,13 @@ impl Snapshot {
         let holds = compiled.rules.holds.iter().filter(|rule| rule.holds_for(principal)).cloned();
         let view = View::new(self.version, compiled.on_unparseable, grants, masks.collect());
         let view = view.with_holds(holds.collect());
-        match compiled.rules.recordings.iter().find(|rule| rule.records(principal)) {
-            Some(recording) => view.with_recording(recording.clone(), self.masked_for_readers(principal)),
+        let recording = compiled.rules.recordings.iter().find(|rule| rule.records(principal)).cloned();
+        // Break-glass is recorded whatever the rules say: one that records all of it, and ends what it cannot record, stands.
+        let emergency = self.standing.grants_of(principal).any(|grant| grant.emergency);
+        let suffices = |rule: &Arc<RecordingRule>| !rule.is_of_topics() && rule.when_full == WhenFull::Close;
+        let recording = recording.filter(|rule| !emergency || suffices(rule));
+        match recording.or_else(|| emergency.then(|| Arc::new(RecordingRule::of_emergency()))) {
+            Some(recording) => view.with_recording(recording, self.masked_for_readers(principal)),
             None => view,
         }
     }

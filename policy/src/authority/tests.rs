@@ -484,11 +484,19 @@ fn break_glass_opens_at_once_for_a_while_and_is_reviewed_by_another() {
         policy.view(&who.principal()).in_emergency(world.now)
     };
     assert!(in_emergency(&world, &cal) && !in_emergency(&world, &cast("ann")));
+    // What is done then is recorded, though no rule of recordings says so.
+    let recorded = |world: &World, who: &Actor| {
+        let policy = world.policy.with_standing(2, world.authority.standing(world.now));
+        policy.view(&who.principal()).recording().map(|rule| rule.name.to_string())
+    };
+    assert_eq!(recorded(&world, &cal).as_deref(), Some("break-glass"));
+    assert_eq!(recorded(&world, &cast("ann")), None);
     assert_eq!(world.status("ap-1"), Status::ReviewDue);
     assert_eq!(world.approve(&cast("olga"), "ap-1"), Err(RefusalKind::NotPending));
     world.pass(HOUR);
     assert_eq!(world.reads(&cal, "anything").1, "no grant");
     assert!(!in_emergency(&world, &cal));
+    assert_eq!(recorded(&world, &cal), None);
     world.pass(23 * HOUR);
     assert_eq!(world.status("ap-1"), Status::ReviewOverdue);
     let review = Command::Review { id: "ap-1".into(), reason: "Needed".into() };

@@ -183,5 +183,6 @@ fn a_record_of_100_megabytes_is_scanned_to_its_end() {
     let mut findings = Vec::new();
     let mut scanner = Scanner::default();
     scanner.scan(&text, ClassSet::ALL, &mut findings);
-    assert_eq!(findings.iter().map(|finding| finding.span.clone()).collect::<Vec<_>>(), [text.len() - 17..text.len()]);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].span, text.len() - 17..text.len());
 }

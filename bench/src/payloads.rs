@@ -59,8 +59,8 @@ pub fn kilobytes(bytes: usize, content: Content) -> Vec<Vec<u8>> {
         let mut value = value(index, content);
         value.pop();
         value.extend_from_slice(br#","history":["#);
-        for step in 0..4 {
-            let state = ["placed", "paid", "packed", "shipped"][step];
+        for step in 0..5 {
+            let state = ["placed", "paid", "packed", "shipped", "delivered"][step];
             let entry = format!(
                 r#"{{"state":"{state}","at":"2026-03-0{}T08:{:02}:0{step}.250Z","by":"worker-{}","trace":"4bf92f3577b34da6a3ce{:012x}"}},"#,
                 step + 1,

@@ -16,6 +16,7 @@ mod fields;
 mod json_schema;
 mod operators;
 mod protobuf;
+mod split;
 mod subjects;
 
 fn entry(class: DataClass, operator: Operator) -> MaskEntry {

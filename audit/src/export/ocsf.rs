@@ -58,7 +58,8 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
         Outcome::try_from(event.outcome),
         Ok(Outcome::Denied | Outcome::Malformed | Outcome::UpstreamFailed | Outcome::PartlyDenied)
     ) || event.kind == Kind::AuthenticationFailure as i32;
-    let denied = matches!(Outcome::try_from(event.outcome), Ok(Outcome::Denied | Outcome::PartlyDenied));
+    let denied = matches!(Outcome::try_from(event.outcome), Ok(Outcome::Denied | Outcome::PartlyDenied))
+        || event.kind == Kind::AuthenticationFailure as i32;
     let mut out = json!({
         "activity_id": class.activity,
         "activity_name": class.name,
@@ -95,7 +96,8 @@ pub fn ocsf(entry: &Entry, origin: &str) -> Value {
         fields.insert("message".to_owned(), json!(event.detail));
     }
     if failed {
-        let detail = if event.detail.is_empty() { outcome_name(event.outcome) } else { &event.detail };
+        let told = [event.detail.as_str(), outcome_name(event.outcome), kind_name(event.kind)];
+        let detail = told.into_iter().find(|text| !text.is_empty());
         fields.insert("status_detail".to_owned(), json!(detail));
     }
     match class.class {

@@ -112,15 +112,15 @@ fn sealed_entries(root: &Path) -> u64 {
 #[test]
 fn a_file_holds_what_the_segment_holds() {
     let root = tempfile::tempdir().unwrap();
-    write(root.path(), 1, (0..40).map(event)).close().unwrap();
+    write(root.path(), 1, (0..80).map(event)).close().unwrap();
     seal_all(root.path(), 1);
     let mut sink = Memory { room: usize::MAX, ..Memory::default() };
     let done = Lake::new(root.path(), &mut sink).export().unwrap();
-    assert_eq!((done.entries, done.missed), (40, 0));
+    assert_eq!((done.entries, done.missed), (80, 0));
     assert!(done.segments > 1 && done.files == done.segments, "{done:?}");
     let (name, bytes) = sink.files.iter().next().unwrap();
     assert_eq!(name, "_tidegate/gw%2Fa.cursor");
-    assert_eq!(bytes, br#"{"1":40}"#);
+    assert_eq!(bytes, br#"{"1":80}"#);
     let (name, bytes) = sink.files.iter().nth(1).unwrap();
     assert_eq!(name, "date=2023-11-14/gw%2Fa_shard-001_00000000000000000000.parquet");
 

@@ -37,7 +37,6 @@ fn a_clock_that_jumps_changes_no_order_and_loses_nothing() {
     let keys = vec![signer.verifier().clone()];
     let report = verify(root.path(), &Options { keys, ..Options::default() }, &Progress::default()).unwrap();
     assert_eq!(report.verdict(), Verdict::Intact, "{report:#?}");
-    assert_eq!(numbers(&shard_directory(root.path(), 0)), (0..60).collect::<Vec<_>>());
     let mut tail = Tail::open(root.path(), None, StartAt::First, Box::new(|_| true)).unwrap();
     let mut sequences = Vec::new();
     while let Some(item) = tail.next().unwrap() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::clients::{Endpoint, Java, LibRdKafka, StockClient, create_librdkafka, java_tool};
 use crate::gateway::{Gateway, Setup, is_exchange};
 use crate::kafka::{Kafka, Listener};
+use crate::process::until;
 use crate::records::{batch, fetch, produce};
 
 const POLICY: &str = "
@@ -198,8 +200,15 @@ fn what_is_masked_on_its_way_in_is_not_stored() {
 fn a_batch_without_findings_passes_as_the_same_bytes() {
     let kafka = Kafka::shared();
     let gateway = Setup::new(kafka, POLICY).start();
-    kafka.create_topic("mask-clean", 1, 1);
-    kafka.control().ask(11, &produce(&["mask-clean"], batch(&[CLEAN, CLEAN])));
+    // A broker may name itself as a new topic's leader a moment before it serves it.
+    let write = |topic: &str, records: Bytes| {
+        kafka.create_topic(topic, 1, 1);
+        until(&format!("{topic} is written to"), Duration::from_secs(30), || {
+            let response = kafka.control().ask(11, &produce(&[topic], records.clone()));
+            (response.responses[0].partition_responses[0].error_code == 0).then_some(())
+        });
+    };
+    write("mask-clean", batch(&[CLEAN, CLEAN]));
     let records = |mut connection: crate::raw::Connection| {
         let response = connection.ask(12, &fetch(&["mask-clean"]));
         let partition = &response.responses[0].partitions[0];
@@ -211,8 +220,7 @@ fn a_batch_without_findings_passes_as_the_same_bytes() {
     assert_eq!(records(gateway.connect_as("carol", &[])), original);
 
     // And one with findings does not, so that the comparison means something.
-    kafka.create_topic("mask-dirty", 1, 1);
-    kafka.control().ask(11, &produce(&["mask-dirty"], batch(&[ORIGINAL])));
+    write("mask-dirty", batch(&[ORIGINAL]));
     let response = gateway.connect_as("carol", &[]).ask(12, &fetch(&["mask-dirty"]));
     let masked = response.responses[0].partitions[0].records.clone().unwrap();
     assert!(String::from_utf8_lossy(&masked).contains(MASKED));
@@ -228,10 +236,12 @@ fn all_but_the_value_survives_masking() {
         let first = OwnedHeaders::new().insert(Header { key: "b", value: Some("1") });
         first.insert(Header { key: "a", value: None::<&str> }).insert(Header { key: "b", value: Some("2") })
     };
+    // Of today, so that no broker takes them for older than it keeps.
+    let started = jiff::Timestamp::now().as_millisecond();
     for (index, value) in [Some(ORIGINAL), None, Some(CLEAN), Some(ORIGINAL)].into_iter().enumerate() {
         let key = format!("key-{index}");
         let record: BaseRecord<'_, str, str> = BaseRecord::to("mask-rest").key(key.as_str()).headers(headers());
-        let record = record.timestamp(1_700_000_000_000 + index as i64);
+        let record = record.timestamp(started + index as i64);
         producer
             .send(match value {
                 Some(value) => record.payload(value),
@@ -245,7 +255,7 @@ fn all_but_the_value_survives_masking() {
         let settings = [("group.id", group), ("auto.offset.reset", "earliest")];
         let (consumer, _): (BaseConsumer<_>, _) = create_librdkafka(at, &settings);
         consumer.subscribe(&["mask-rest"]).unwrap();
-        crate::process::until("four messages", Duration::from_secs(60), {
+        until("four messages", Duration::from_secs(60), {
             let mut seen = Vec::new();
             move || {
                 while let Some(message) = consumer.poll(Duration::from_millis(100)) {

@@ -14,6 +14,7 @@ mod decisions;
 mod demo;
 mod denied;
 mod dependencies;
+mod erasure;
 mod evidence;
 mod fields;
 mod formats;

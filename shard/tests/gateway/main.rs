@@ -15,6 +15,7 @@ mod decisions;
 mod demo;
 mod denied;
 mod dependencies;
+mod erasure;
 mod evidence;
 mod export;
 mod fields;
